@@ -1,0 +1,159 @@
+"""Pushing layer traces out of an ordinary backward pass.
+
+    with capture(model, layers, batch.real, sink):
+        task.loss(model, batch).sum().backward()        # sink(trace) once a layer, last layer first
+
+A forward hook passes each tracked output through `_Tap`, an identity whose backward hands the trace to the
+sink. The tap depends on a scalar that requires a gradient, so the graph starts at the first tracked layers:
+weights need no gradient, nothing below is differentiated, and a pass costs a forward and a backward through
+activations. A trace is dropped once pushed: what is held is the inputs that backward has not reached yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from whence.capture.trace import LayerTrace, SharedInput
+from whence.errors import LayerError
+from whence.layers import TrackedLayer
+
+Sink = Callable[[LayerTrace], None]
+
+
+@contextmanager
+def capture(
+    model: nn.Module, layers: Sequence[TrackedLayer], real: Bool[Tensor, "n t"], sink: Sink
+) -> Iterator[dict[str, Tensor]]:
+    """Push a `LayerTrace` of each layer to ``sink`` during every backward in the block.
+
+    The model is left as it was found: its hooks are removed and its parameters' ``requires_grad`` restored.
+
+    Args:
+        real: Which positions are not padding; the traces are zero elsewhere.
+
+    Yields:
+        The raw input tensor of each layer seen so far in forward (for `capture.check`).
+
+    Raises:
+        LayerError: If a layer is called twice in one forward, or its input is not one row a position.
+    """
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    recorder = _Recorder(layers, real, sink)
+    handles = [
+        layer.module.register_forward_hook(recorder.hook(layer), with_kwargs=True, always_call=False)
+        for layer in layers
+    ]
+    try:
+        for parameter, _ in wanted:
+            parameter.requires_grad_(False)
+        with torch.enable_grad():
+            yield recorder.seen
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter, flag in wanted:
+            parameter.requires_grad_(flag)
+
+
+class _Recorder:
+    """Inputs seen in forward, waiting for their output gradients."""
+
+    def __init__(self, layers: Sequence[TrackedLayer], real: Tensor, sink: Sink) -> None:
+        self.real = real
+        self.padded = not bool(real.all())
+        self.sink = sink
+        self.anchor = torch.zeros((), device=real.device, requires_grad=True)
+        self.waiting: dict[str, SharedInput] = {}
+        self.raw: dict[str, tuple[Tensor, SharedInput]] = {}
+        """Reads-group → its tensor and the prepared input, until every reader has met it in forward."""
+        self.seen: dict[str, Tensor] = {}
+
+    def hook(self, layer: TrackedLayer) -> Callable[..., Tensor]:
+        def on_forward(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+            source = args[0] if args else kwargs.get("input", kwargs.get("x"))
+            if not isinstance(source, Tensor) or not isinstance(output, Tensor):
+                raise LayerError(f"layer {layer.name} was not called with one tensor", hint="leave it out with --layers")
+            if layer.name in self.waiting:
+                raise LayerError(
+                    f"layer {layer.name} was called twice before one backward (a module used twice, or a "
+                    "checkpointed block): its gradient would be split over two traces",
+                    hint="turn gradient checkpointing off, or leave the layer out with --layers",
+                )
+            self.waiting[layer.name] = self._shared(layer, source)
+            return _Tap.apply(output, self.anchor, layer.name, self)  # type: ignore[no-any-return, no-untyped-call]
+
+        return on_forward
+
+    def _shared(self, layer: TrackedLayer, source: Tensor) -> SharedInput:
+        if layer.readers == 1:
+            self.seen[layer.name] = source
+            return SharedInput(layer.reads, self._prepared(layer, source.detach()))
+        if layer.reads not in self.raw:
+            self.raw[layer.reads] = (source, SharedInput(layer.reads, self._prepared(layer, source.detach()), layer.readers))
+        known, shared = self.raw[layer.reads]
+        if known is not source:
+            raise LayerError(
+                f"layer {layer.name} no longer reads the tensor it shared with {layer.reads} when it was checked",
+                hint="the model's forward depends on its input; track fewer layers with --layers",
+            )
+        self.seen[layer.name] = source
+        return shared
+
+    def _prepared(self, layer: TrackedLayer, source: Tensor) -> Tensor:
+        rows = positions(source, self.real, layer.name)
+        masked = self.padded and rows.shape[:2] == self.real.shape
+        real = self.real[..., None].to(rows.dtype)
+        if masked:
+            rows = rows * real
+        if layer.bias:
+            ones = real if masked else rows.new_ones(1).expand(*rows.shape[:2], 1)
+            rows = torch.cat([rows, ones], dim=-1)
+        return rows
+
+    def push(self, name: str, grad: Tensor) -> None:
+        """Called in backward, once a layer: makes the trace, hands it over, and forgets it."""
+        shared = self.waiting.pop(name)
+        grads = positions(grad, self.real, name)
+        if self.padded and grads.shape[:2] == self.real.shape:
+            grads = grads * self.real[..., None].to(grads.dtype)
+        first = self.raw.pop(shared.name, None) is not None or shared.readers == 1
+        self.seen.clear()
+        self.sink(LayerTrace(name, shared, grads, first))
+
+
+def positions(rows: Tensor, real: Bool[Tensor, "n t"], name: str) -> Tensor:
+    """A layer's rows as ``[n t ·]``: as they are, or unflattened where the model put all positions in one axis."""
+    n, t = real.shape
+    if rows.ndim == 3 and rows.shape[:2] == (n, t):
+        return rows
+    if rows.ndim == 2 and t > 1 and rows.shape[0] == n * t:
+        return rows.view(n, t, -1)
+    if rows.ndim >= 2 and rows.shape[0] == n and (t == 1 or not bool((~real).any())):
+        return rows.reshape(n, -1, rows.shape[-1])
+    raise LayerError(
+        f"layer {name} works on rows of shape {tuple(rows.shape)}, which are not {n} examples of {t} positions "
+        "(a routed expert, or positions that were gathered)",
+        hint="leave it out with --layers",
+    )
+
+
+class _Tap(torch.autograd.Function):
+    """The identity; its backward hands the output's gradient to the recorder."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, anchor: Tensor, name: str, recorder: _Recorder) -> Tensor:
+        ctx.name, ctx.recorder = name, recorder
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
+        (grad,) = grads
+        ctx.recorder.push(ctx.name, grad)
+        ctx.recorder = None
+        return (grad if ctx.needs_input_grad[0] else None), None, None, None

@@ -1,0 +1,34 @@
+"""The diagonal of the Fisher: mean over sequences of squared gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from whence.curvature.block import Block
+from whence.curvature.estimator import Estimator, Part, Stage, Sums
+from whence.curvature.noise import note_on_noise
+from whence.curvature.squares import Squares
+
+
+class DiagonalEstimator(Estimator):
+    """One pass: the squares of EK-FAC's second stage, in the parameters' own basis."""
+
+    name = "diagonal"
+
+    def stages(self) -> Iterator[Stage]:
+        yield Stage("squares", self._empty, self._finish)
+
+    def _empty(self) -> Part:
+        bases = {name: Block(torch.empty(0, 0)) for name in self.layers}
+        return Squares(self.layers, bases, self.samples, self.dtype, self.device)
+
+    def _finish(self, sums: Sums) -> None:
+        sequences = int(sums["sequences"].sum())
+        self.counts["sequences"] = sequences
+        self._blocks = {name: Block(sums[f"squares.{name}"].sum(0) / sequences) for name in self.layers}
+        self.notes.append(note_on_noise(sums, self.layers))
+
+    def blocks(self) -> dict[str, Block]:
+        return self._blocks

@@ -1,0 +1,46 @@
+r"""EK-FAC: K-FAC's eigenbasis with eigenvalues refitted in that basis.
+
+Fitting reads the training stream twice, because the eigenvalues need the basis first:
+
+    stage 1  moments       A = Σ a aᵀ,  S = Σ δ δᵀ     sums over examples and positions
+    (once)   eigenbasis    Q_A, Q_S                     float64
+    stage 2  squares       Λ = mean over examples of (Q_Sᵀ G Q_A)²
+
+Paper → code:  a → inputs,  δ → output_grads,  G → gradient,  Λ → eigenvalues,  λ → damping.
+
+One example is one *sequence*: G is summed over positions before it is squared.
+K-FAC treats positions as independent; this file does not.
+
+Sources: George et al. 2018, arXiv:1806.03884; Grosse et al. 2023, arXiv:2308.03296.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from whence.curvature.block import Block
+from whence.curvature.estimator import Part, Stage, Sums
+from whence.curvature.kfac import KFACEstimator
+from whence.curvature.noise import note_on_noise
+from whence.curvature.squares import Squares
+
+
+class EKFACEstimator(KFACEstimator):
+    """K-FAC's stage, then one that replaces its eigenvalues."""
+
+    name = "ekfac"
+
+    def stages(self) -> Iterator[Stage]:
+        yield from super().stages()
+        yield Stage("squares", self._empty_squares, self._finish_squares)
+
+    def _empty_squares(self) -> Part:
+        return Squares(self.layers, self._blocks, self.samples, self.dtype, self.device)
+
+    def _finish_squares(self, sums: Sums) -> None:
+        sequences = int(sums["sequences"].sum())
+        self.notes.append(note_on_noise(sums, self.layers))
+        self._blocks = {
+            name: Block(sums.pop(f"squares.{name}").sum(0) / sequences, block.output_basis, block.input_basis)
+            for name, block in self._blocks.items()
+        }

@@ -1,0 +1,90 @@
+"""What an estimator of curvature is: stages, each a mergeable sum over the training stream.
+
+A stage reads the stream once. Its sum over a work unit is a plain dict of tensors, added along the fixed
+tree of unit numbers; jobs do the adding, the keeping and the communication.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from whence.capture import LayerTrace
+from whence.curvature.block import Block
+from whence.layers import TrackedLayer
+from whence.types import Batch
+
+Sums = dict[str, Tensor]
+"""Name → a sum over sequences; counts are sums too (int64)."""
+
+
+class Part(ABC):
+    """A stage's sum over some batches."""
+
+    sums: Sums
+
+    def begin(self, batch: Batch, sample: int) -> None:
+        """Called before each forward; ``sample`` counts the label samples of the same batch."""
+
+    @abstractmethod
+    def update(self, trace: LayerTrace) -> None:
+        """Add one layer's trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One pass over the stream.
+
+    Args:
+        name: What its partial sums are filed under.
+        empty: A new part, all zero.
+        finish: Takes the complete sums; what it returns is kept as facts of the fit.
+    """
+
+    name: str
+    empty: Callable[[], Part]
+    finish: Callable[[Sums], None]
+
+
+class Estimator(ABC):
+    """Turns the training stream into blocks.
+
+    Args:
+        layers: The tracked layers, grouped by what they read.
+        samples: Label samples a position; sums over them are averaged.
+    """
+
+    name: ClassVar[str]
+    damped: ClassVar[bool] = True
+    """Whether (G + λI) is inverted. The identity is not: gradient dot products are left as they are."""
+
+    def __init__(self, layers: Sequence[TrackedLayer], samples: int = 1) -> None:
+        self.layers = {layer.name: layer for layer in layers}
+        self.samples = samples
+        self.notes: list[str] = []
+        """What a user should be told about the fit."""
+        self.counts: dict[str, int] = {}
+
+    @abstractmethod
+    def stages(self) -> Iterator[Stage]:
+        """The passes, in order; a later one may need what an earlier one finished."""
+
+    @abstractmethod
+    def blocks(self) -> dict[str, Block]:
+        """The finished blocks, by layer."""
+
+    @property
+    def device(self) -> torch.device:
+        layer = next(iter(self.layers.values()))
+        return layer.parameters()[0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What sums are kept in: the model's precision, and float32 at the least."""
+        layer = next(iter(self.layers.values()))
+        return torch.promote_types(layer.parameters()[0].dtype, torch.float32)

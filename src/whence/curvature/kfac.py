@@ -1,0 +1,66 @@
+"""K-FAC: A ⊗ S, as if positions were independent and inputs independent of output gradients.
+
+    stage 1  moments       A = Σ a aᵀ / P_f,  S = Σ δ δᵀ / N_f
+    (once)   eigenbasis    A = Q_A Λ_A Q_Aᵀ,  S = Q_S Λ_S Q_Sᵀ        float64, clamped at zero
+             eigenvalues   Λ = λ_S λ_Aᵀ
+
+Source: Martens & Grosse 2015, arXiv:1503.05671.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from whence.curvature.block import Block
+from whence.curvature.estimator import Estimator, Part, Stage, Sums
+from whence.curvature.moments import Moments
+from whence.linalg.eigh import Eigenbasis, eigenbasis
+from whence.linalg.symmetric import mirrored
+
+
+class KFACEstimator(Estimator):
+    """Moments, then the Kronecker product of their eigenvalues."""
+
+    name = "kfac"
+
+    def stages(self) -> Iterator[Stage]:
+        yield Stage("moments", self._empty_moments, self._finish_moments)
+
+    def blocks(self) -> dict[str, Block]:
+        return self._blocks
+
+    def _empty_moments(self) -> Part:
+        return Moments(self.layers, self.samples, self.dtype, self.device)
+
+    def _finish_moments(self, sums: Sums) -> None:
+        sequences, positions = int(sums["sequences"]), int(sums["positions"])
+        self.counts |= {"sequences": sequences, "positions": positions}
+        inputs: dict[str, Eigenbasis] = {}
+        self._blocks: dict[str, Block] = {}
+        unseen: list[str] = []
+        for name, layer in self.layers.items():
+            if layer.reads not in inputs:
+                moment = mirrored(sums.pop(f"inputs.{layer.reads}")) / positions
+                inputs[layer.reads] = eigenbasis(moment, name=f"the inputs of {layer.reads}", dtype=self.dtype)
+                unseen += _unseen(inputs[layer.reads], f"inputs of {layer.reads}")
+            moment = mirrored(sums.pop(f"outputs.{name}")) / sequences
+            output = eigenbasis(moment, name=f"the output gradients of {name}", dtype=self.dtype)
+            unseen += _unseen(output, f"output gradients of {name}")
+            self._blocks[name] = _block(output, inputs[layer.reads], self.dtype)
+        if unseen:
+            self.notes.append(
+                f"directions never seen while fitting (damping alone decides there): {'; '.join(unseen[:3])}"
+                + (f"; and in {len(unseen) - 3} more places" if len(unseen) > 3 else "")
+            )
+
+
+def _block(output: Eigenbasis, inputs: Eigenbasis, dtype: torch.dtype) -> Block:
+    values: Tensor = torch.outer(output.values, inputs.values).to(dtype)
+    return Block(values, output.vectors, inputs.vectors)
+
+
+def _unseen(basis: Eigenbasis, name: str) -> list[str]:
+    return [f"{basis.unseen} of {len(basis.values)} in the {name}"] if basis.unseen else []

@@ -1,0 +1,46 @@
+"""Second moments of what goes into a layer and of what comes back: K-FAC's A and S.
+
+    A = Σ a aᵀ / P_f      over real positions, once for all layers that read the same tensor
+    S = Σ δ δᵀ / N_f      over positions and sequences, averaged over label samples
+
+Counts are kept beside the sums, so that any scaling can be recovered. Scaled so, A ⊗ S is the curvature *per
+sequence* under K-FAC's assumption that positions are independent, and its damping is comparable to EK-FAC's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from whence.capture import LayerTrace
+from whence.curvature.estimator import Part, Sums
+from whence.layers import TrackedLayer
+from whence.linalg.symmetric import add_gram
+from whence.types import Batch
+
+
+class Moments(Part):
+    """Uncentred second moments, upper block triangles."""
+
+    def __init__(
+        self, layers: Mapping[str, TrackedLayer], samples: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.samples = samples
+        self.sample = 0
+        zeros = lambda size: torch.zeros(size, size, dtype=dtype, device=device)  # noqa: E731
+        self.sums: Sums = {f"inputs.{layer.reads}": zeros(layer.inputs) for layer in layers.values()}
+        self.sums |= {f"outputs.{layer.name}": zeros(layer.outputs) for layer in layers.values()}
+        self.sums |= {name: torch.zeros((), dtype=torch.int64) for name in ("sequences", "positions")}
+
+    def begin(self, batch: Batch, sample: int) -> None:
+        self.sample = sample
+        if sample == 0:
+            self.sums["sequences"] += len(batch)
+            self.sums["positions"] += batch.real.sum().cpu()
+
+    def update(self, trace: LayerTrace) -> None:
+        if trace.first and self.sample == 0:  # inputs do not depend on the labels
+            add_gram(self.sums[f"inputs.{trace.shared.name}"], trace.inputs.flatten(0, 1))
+        grads = trace.output_grads.flatten(0, 1)
+        add_gram(self.sums[f"outputs.{trace.layer}"], grads if self.samples == 1 else grads * self.samples**-0.5)

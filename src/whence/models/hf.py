@@ -1,0 +1,105 @@
+"""Loading Hugging Face checkpoints from disk. The only file that imports transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from whence.errors import ModelError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64, "float16": torch.float16}
+
+
+def load_model(
+    path: str | Path, *, dtype: str = "float32", attention: str = "eager", device: str | None = None
+) -> nn.Module:
+    """A causal language model in eval mode, from a local folder.
+
+    Args:
+        dtype: What the weights are held and computed in. Float32 by default: transformers would take whatever
+            the checkpoint was saved in.
+        attention: ``eager`` by default: fused kernels can make a sequence's gradient depend on its batch-mates.
+        device: The accelerator where there is one, unless named.
+
+    Raises:
+        ModelError: If the folder is missing, holds no checkpoint, or is not a causal language model.
+    """
+    folder = _folder(path)
+    if not (folder / "config.json").exists():
+        raise ModelError(f"{folder} holds no config.json, so it is not a checkpoint", hint=_HINT)
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=DTYPES[dtype], attn_implementation=attention, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{folder} could not be loaded as a causal language model: {_first_line(error)}", hint=_HINT) from error
+    model.eval()
+    return model.to(device or default_device())  # type: ignore[no-any-return]
+
+
+def load_tokenizer(path: str | Path) -> Any:
+    """The tokenizer saved beside a checkpoint.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    folder = _folder(path)
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")):
+        raise ModelError(
+            f"{folder} holds no tokenizer",
+            hint="save it beside the model: tokenizer.save_pretrained(folder)",
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"the tokenizer in {folder} could not be loaded: {_first_line(error)}") from error
+
+
+def tokenizer_text(tokenizer: Any) -> str:
+    """All that decides how a tokenizer cuts text, for its fingerprint."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        return str(backend.to_str())
+    return repr(sorted(tokenizer.get_vocab().items()))
+
+
+def context_length(model: nn.Module) -> int:
+    """The longest sequence the model was made for, or 2,048 where it does not say."""
+    config = model.config
+    for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return 2048
+
+
+def default_device() -> str:
+    """``cuda`` where there is one (its local rank's), else ``cpu``."""
+    return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+
+
+_HINT = "give the path of a folder written by model.save_pretrained(...); nothing is downloaded"
+
+
+def _folder(path: str | Path) -> Path:
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        near = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())[:6] if folder.parent.is_dir() else []
+        raise ModelError(
+            f"no model folder at {folder}", hint=f"{_HINT}" + (f"; beside it there are: {', '.join(near)}" if near else "")
+        )
+    return folder
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,100 @@
+"""Next-token prediction: loss summed over the scored positions of a sequence, f = log p(completion | prompt)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from whence.tasks.chunked import Labeller, scored_loss
+from whence.tasks.sampling import draw, uniforms
+from whence.types import Batch, Labels
+
+Split = tuple[nn.Module, Callable[[Tensor], Tensor]]
+"""A model as (body → hidden states, head → logits)."""
+
+
+@dataclass(frozen=True)
+class CausalLM:
+    """A causal language model of transformers, or any module that maps ``[n t]`` ids to logits ``[n t v]``.
+
+    Sequences are padded on the right and a causal model never looks there, so no attention mask is passed:
+    a sequence's numbers do not depend on how much padding its batch gives it.
+
+    Where the model is a body and a head, the head is applied to a chunk of scored positions at a time. A
+    model that does more after its head (soft-capping, scaling) is found out on first use, and its own logits
+    are used whole.
+    """
+
+    _splits: WeakKeyDictionary[nn.Module, Split | None] = field(default_factory=WeakKeyDictionary, repr=False, compare=False)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"task": "causal_lm"}
+
+    def loss(
+        self, model: nn.Module, batch: Batch, *, labels: Labels = "true", seed: int = 0, sample: int = 0
+    ) -> Float[Tensor, " n"]:
+        """Cross-entropy in nats, summed over each sequence's scored positions."""
+        split = self._split(model, batch)
+        choose = _true(batch) if labels == "true" else _sampled(batch, seed, sample)
+        if split is None:
+            logits = _logits(model, batch.inputs)
+            return scored_loss(logits, batch.scored, _identity, choose, logits.shape[-1])
+        body, head = split
+        hidden = body(input_ids=batch.inputs, use_cache=False).last_hidden_state
+        vocabulary = model.get_output_embeddings().weight.shape[0]  # type: ignore[operator, union-attr]
+        return scored_loss(hidden, batch.scored, head, choose, vocabulary)
+
+    def measurement(self, model: nn.Module, batch: Batch) -> Float[Tensor, " n"]:
+        """log p(completion | prompt), in nats."""
+        return -self.loss(model, batch)
+
+    def _split(self, model: nn.Module, batch: Batch) -> Split | None:
+        """Body and head, where the one after the other is the whole model and the head is not being watched."""
+        if model not in self._splits:
+            self._splits[model] = _body_and_head(model, batch)
+        split = self._splits[model]
+        watched = split is not None and len(split[1]._forward_hooks) > 0  # type: ignore[attr-defined]
+        return None if watched else split  # a tracked head must be called once, on every position
+
+
+def _logits(model: nn.Module, ids: Tensor) -> Float[Tensor, "n t v"]:
+    outputs = model(ids, use_cache=False) if hasattr(model, "config") else model(ids)
+    logits = outputs if isinstance(outputs, Tensor) else outputs.logits
+    assert isinstance(logits, Tensor)
+    return logits
+
+
+def _body_and_head(model: nn.Module, batch: Batch) -> Split | None:
+    body, get_head = getattr(model, "base_model", None), getattr(model, "get_output_embeddings", None)
+    head = get_head() if callable(get_head) else None
+    if not isinstance(body, nn.Module) or body is model or not isinstance(head, nn.Module):
+        return None
+    few = batch.inputs[:1, :8]
+    with torch.no_grad():
+        ours = head(body(input_ids=few, use_cache=False).last_hidden_state)
+        theirs = _logits(model, few)
+    same = ours.shape == theirs.shape and torch.allclose(ours.to(theirs.dtype), theirs, rtol=1e-3, atol=1e-5)
+    return (body, head) if same else None
+
+
+def _identity(rows: Tensor) -> Tensor:
+    return rows
+
+
+def _true(batch: Batch) -> Labeller:
+    targets = batch.targets[batch.scored]
+    return lambda _, part: targets[part]
+
+
+def _sampled(batch: Batch, seed: int, sample: int) -> Labeller:
+    position = batch.offset[:, None] + torch.arange(batch.scored.shape[1], device=batch.scored.device)
+    document = batch.document[:, None].expand_as(position)
+    numbers = uniforms(seed, sample, document[batch.scored], position[batch.scored])
+    return lambda logits, part: draw(logits, numbers[part])
