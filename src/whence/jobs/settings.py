@@ -1,0 +1,260 @@
+"""The settings of a run: one frozen object, one TOML file.
+
+Every command and ``whence.run`` speak through ``RunSettings``; each job reads from it what it needs. The file
+in a run's folder (``RUN/settings.toml``) is this object written out, so that a run says how it was made and
+can be made again. A key that no field has is an error with the nearest name, never a silent nothing.
+
+The layers of precedence, lowest first: the defaults here, a settings file, the flags of the command.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import json
+import math
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from whence.errors import InvalidSetting
+
+Scale = Literal["raw", "per_copy"]
+Split = Literal["layer", "token"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """What a run is asked to do. Paths are read relative to the working directory.
+
+    Raises:
+        InvalidSetting: If a value has the wrong type or cannot be honoured; the message names the setting.
+
+    Example:
+        >>> RunSettings(model="models/pythia", train="train.jsonl").curvature
+        'ekfac'
+    """
+
+    model: str
+    """Folder of the model: a Hugging Face checkpoint with its tokenizer."""
+    train: str
+    """The training text: a file, a glob or a folder of JSONL, Parquet or text, as `path[#split[slice]]`."""
+    tokenizer: str | None = None
+    """Folder of the tokenizer, where it is not the model's own."""
+    query: str | None = None
+    """Questions from a file: rows of prompt and completion, of text, or of prompt, chosen and rejected."""
+    ask: str | None = None
+    """One question given directly: its prompt."""
+    answer: str | None = None
+    """The completion that `ask` is about."""
+    rather_than: str | None = None
+    """Another completion: makes the question contrastive, why `answer` rather than this."""
+    layers: tuple[str, ...] = ("blocks",)
+    """Layers to track: a preset, "blocks" or "mlp", or globs on the printed layer names."""
+    curvature: Literal["identity", "diagonal", "kfac", "ekfac"] = "ekfac"
+    """How the loss curves: from none at all (plain gradients) to EK-FAC."""
+    damping: float | str = 0.1
+    """Added to every eigenvalue: a share of their mean, layer by layer, or "abs:1e-3" for an absolute value."""
+    samples: int = 1
+    """Labels drawn from the model at each scored position while fitting; more of them, less sampling noise."""
+    labels: Literal["sampled", "true"] = "sampled"
+    """Whose labels curvature is fitted at: the model's (the Fisher) or the data's (the empirical Fisher)."""
+    rank: int | Literal["auto", "full"] = "auto"
+    """Rank kept of each query gradient; "auto" is "full" while the queries fit into memory, and 32 beyond."""
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Number type that the model computes in. Sums are float32 or better whatever it is."""
+    attention: Literal["eager", "sdpa", "flash_attention_2"] = "eager"
+    """Attention kernel. The fused ones can make a sequence's gradient depend on its batch-mates."""
+    device: str = "auto"
+    """Where to compute: "cpu", "cuda", "cuda:1"; "auto" takes an accelerator where there is one."""
+    context: int | None = None
+    """Longest sequence in tokens; longer documents become several. Default: the model's own context."""
+    batch_tokens: int = 8192
+    """Tokens in a batch, padding included; independent of the context."""
+    limit: int | None = None
+    """Read only so many training documents."""
+    train_size: int | None = None
+    """Sequences the model was trained on, for scores per copy. Default: all of the training data, never a limit."""
+    scale: Scale = "per_copy"
+    """Scores as "raw" influence, or "per_copy": the change in nats when one more copy is trained on."""
+    by: tuple[Split, ...] = ()
+    """Also split the scores of every sequence by "layer" or "token"; the shown ones always are."""
+    top: int = 20
+    """Documents shown at either end of the ranking."""
+    seed: int = 0
+    """Seed of the sampled labels; the same seed gives the same bits."""
+
+    def __post_init__(self) -> None:
+        hints = _hints()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not _fits(value, hints[field.name]):
+                raise InvalidSetting(f"{field.name} must be {_describe(hints[field.name])}, not {value!r}")
+        _check(self)
+
+    @classmethod
+    def from_toml(cls, path: Path | str, **overrides: Any) -> RunSettings:
+        """Read a settings file; ``overrides`` (a command's flags) win over it.
+
+        Raises:
+            InvalidSetting: If the file is missing, is not TOML, has a key that is no setting, or lacks one that
+                must be there; the message names the file.
+        """
+        return cls.build(read_toml(path), overrides, source=str(path))
+
+    @classmethod
+    def build(cls, *layers: Mapping[str, Any], source: str = "settings") -> RunSettings:
+        """Settings from mappings, later ones winning; ``source`` is named in errors."""
+        values: dict[str, Any] = {}
+        for layer in layers:
+            values |= layer
+        for key in values:
+            _refuse_unknown(key, source)
+        missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in values]
+        if missing:
+            raise InvalidSetting(
+                f"{source} does not say which {missing[0]} to use",
+                hint=f'give --{missing[0]} on the command line, or {missing[0]} = "…" in a settings file',
+            )
+        for name in ("layers", "by"):
+            if isinstance(values.get(name), str):
+                values[name] = (values[name],)
+            elif isinstance(values.get(name), list):
+                values[name] = tuple(values[name])
+        try:
+            return cls(**values)
+        except InvalidSetting as error:
+            raise InvalidSetting(f"{source}: {error.message}", hint=error.hint) from None
+
+    def replace(self, **changes: Any) -> RunSettings:
+        """The same settings with some changed, checked again."""
+        return replace(self, **changes)
+
+    def to_toml(self) -> str:
+        """The settings as a TOML file that explains itself. What is unset stands as a comment."""
+        lines = ["# Settings of a whence run. Run it again with `whence run RUN` or `whence run RUN --settings FILE`."]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            lines += ["", f"# {describe(field.name)}"]
+            lines.append(f"# {field.name} =" if value is None else f"{field.name} = {_toml(value)}")
+        return "\n".join(lines) + "\n"
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """The raw keys and values of a settings file.
+
+    Raises:
+        InvalidSetting: If the file is missing, is not TOML, or has a key that is no setting.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidSetting(f"no settings file at {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"{path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSetting(f"{path} is not TOML: {error}") from None
+    for key in values:
+        _refuse_unknown(key, str(path))
+    return values
+
+
+@cache
+def _documentation() -> dict[str, str]:
+    body = ast.parse(inspect.getsource(RunSettings)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            assert isinstance(text.value, ast.Constant)
+            found[field.target.id] = " ".join(str(text.value.value).split())
+    return found
+
+
+def describe(name: str) -> str:
+    """The sentence that documents a setting, from the source above; written into every settings file."""
+    return _documentation()[name]
+
+
+def _check(settings: RunSettings) -> None:
+    """What types cannot say."""
+    share = settings.damping
+    try:
+        amount = float(share.removeprefix("abs:")) if isinstance(share, str) else share
+    except ValueError:
+        raise InvalidSetting(f"damping must be a number or abs:NUMBER, not {share!r}") from None
+    if not (amount > 0 and math.isfinite(amount)):
+        raise InvalidSetting(
+            f"damping must be positive, not {share}",
+            hint="the curvature is singular without it; 0.1 (a tenth of the mean eigenvalue) is the usual value",
+        )
+    least = {"samples": 1, "rank": 1, "context": 2, "batch_tokens": 1, "limit": 1, "train_size": 1, "top": 1, "seed": 0}
+    for name, low in least.items():
+        value = getattr(settings, name)
+        if isinstance(value, int) and value < low:
+            raise InvalidSetting(f"{name} must be at least {low}, not {value}")
+    if not settings.layers or not all(settings.layers):
+        raise InvalidSetting("layers must name at least one layer", hint='"blocks" is every layer of the blocks')
+    if settings.query is not None and settings.ask is not None:
+        raise InvalidSetting("query and ask are both given; one of them says what to ask")
+    if (settings.ask is None) != (settings.answer is None):
+        present, absent = ("ask", "answer") if settings.answer is None else ("answer", "ask")
+        raise InvalidSetting(
+            f"{present} is given without {absent}", hint='a question is both: --ask "Who wrote it?" --answer " Ada."'
+        )
+    if settings.rather_than is not None and settings.ask is None:
+        raise InvalidSetting("rather_than is given without ask and answer")
+    if settings.answer == "" or settings.rather_than == "":
+        raise InvalidSetting("the answer is empty: there is nothing to explain")
+
+
+def _refuse_unknown(key: str, source: str) -> None:
+    names = [field.name for field in fields(RunSettings)]
+    if key in names:
+        return
+    near = difflib.get_close_matches(key.replace("-", "_"), names, n=1, cutoff=0.5)
+    hint = f'did you mean "{near[0]}"?' if near else f"settings are: {', '.join(names)}"
+    raise InvalidSetting(f'{source}: unknown setting "{key}"', hint=hint)
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(RunSettings)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is what an annotation of this file says: bool is no int here, and an int is a float."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is Literal:
+        return isinstance(value, str) and value in args
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+
+
+def _describe(hint: Any) -> str:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_describe(arg) for arg in args if arg is not type(None))
+    if origin is Literal:
+        return " or ".join(f'"{arg}"' for arg in args)
+    if origin is tuple:
+        return f"a list of {_describe(args[0])}"
+    return {float: "a number", int: "a whole number", str: "text"}[hint]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, str):  # a JSON string is a TOML string, but for DEL and for escaped surrogate pairs
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
