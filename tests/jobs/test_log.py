@@ -51,8 +51,8 @@ def test_plain_lines_say_when_a_step_begins_and_ends_and_little_between():
     log.step("score", 1000, 1000)
 
     lines = stream.getvalue().splitlines()
-    assert lines[0].startswith("score: 1 of 1000")
-    assert lines[-1].startswith("score: 1000 of 1000, in ")
+    assert lines[0].startswith("score: 1 of 1,000")
+    assert lines[-1].startswith("score: 1,000 of 1,000, in ")
     assert len(lines) == 2
 
 

@@ -31,7 +31,7 @@ class _Step:
     """One counted piece of work: when it began, and when it was last heard of."""
 
     began: float
-    first: float
+    first: int
     printed: float = 0.0
     recorded: float = 0.0
     bar: Any = None
@@ -83,7 +83,7 @@ class Log:
         self.folder = Path(folder)
         self._write()
 
-    def step(self, name: str, done: float, total: float, **facts: Any) -> None:
+    def step(self, name: str, done: int, total: int, **facts: Any) -> None:
         """Progress of a counted step. Begins with the first call and ends when ``done`` reaches ``total``.
 
         Args:
@@ -118,7 +118,7 @@ class Log:
 
     def event(self, kind: str, **facts: Any) -> None:
         """A line for the file alone: ``{"time", "seconds", "kind", …facts}``."""
-        record = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        record: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         record |= {"seconds": round(time.monotonic() - self._start, 3), "kind": kind} | facts
         self._waiting.append(json.dumps(record, ensure_ascii=False, default=str))
         self._write()
@@ -143,9 +143,9 @@ class Log:
 
     def _line(self, text: str) -> None:
         assert self.stream is not None
-        print(text, file=self.stream, flush=True)  # noqa: T201: the one place that speaks
+        print(text, file=self.stream, flush=True)  # noqa: T201 the one place that speaks
 
-    def _draw(self, step: _Step, name: str, done: float, total: float, facts: Mapping[str, Any]) -> None:
+    def _draw(self, step: _Step, name: str, done: int, total: int, facts: Mapping[str, Any]) -> None:
         if self._progress is None:
             from rich import progress
             from rich.console import Console
@@ -165,9 +165,9 @@ class Log:
         self._progress.update(step.bar, completed=done, total=total, facts=_facts(facts))
 
 
-def _sentence(step: _Step, name: str, done: float, total: float, facts: Mapping[str, Any], now: float) -> str:
+def _sentence(step: _Step, name: str, done: int, total: int, facts: Mapping[str, Any], now: float) -> str:
     took = now - step.began
-    words = [f"{name}: {done:g} of {total:g}"]
+    words = [f"{name}: {done:,} of {total:,}"]
     if done >= total:
         words.append(f"in {duration(took)}")
     elif done > step.first and took > 0:
