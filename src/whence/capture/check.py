@@ -1,0 +1,150 @@
+"""One small batch before any long pass: are hook gradients the gradients, and of this sequence alone?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from whence.capture.hooks import capture
+from whence.capture.trace import LayerTrace
+from whence.errors import LayerError
+from whence.layers import TrackedLayer
+from whence.layers.select import Tracked
+from whence.types import Batch, Task
+
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
+"""Of a layer's largest gradient norm in the batch: rounding passes, a missing term does not."""
+
+
+def verified(model: nn.Module, tracked: Tracked, task: Task, batch: Batch) -> Tracked:
+    """Compare each layer's traces with autograd, example by example, and group layers by what they read.
+
+    Catches a module used twice, a flattened input, a routed expert, a subclass with a forward of its own, and
+    a checkpointed block.
+
+    Args:
+        batch: Two sequences or so, of unlike lengths.
+
+    Raises:
+        LayerError: Naming every layer whose gradient the hooks do not see whole.
+    """
+    mine, reads = _from_hooks(model, tracked.layers, task, batch)
+    theirs = _from_autograd(model, tracked.layers, task, batch)
+    tolerance = TOLERANCE.get(next(model.parameters()).dtype, 2e-3)
+    wrong = []
+    for layer in tracked.layers:
+        expected = theirs[layer.name]
+        seen = mine.get(layer.name)
+        seen = torch.zeros_like(expected) if seen is None else seen.to(expected)
+        error = (seen - expected).flatten(1).norm(dim=1).max()
+        if error > tolerance * expected.flatten(1).norm(dim=1).max() + 1e-12:
+            wrong.append(layer.name)
+    if wrong:
+        some = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        raise LayerError(
+            f"the gradient of {some} is not the sum of its output gradients times its inputs "
+            "(a module used twice, routed tokens, or a forward of its own)",
+            hint="leave it out with --layers",
+        )
+    return tracked.with_reads(reads)
+
+
+def _from_hooks(
+    model: nn.Module, layers: Sequence[TrackedLayer], task: Task, batch: Batch
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    grads: dict[str, Tensor] = {}
+
+    def keep(trace: LayerTrace) -> None:
+        grads[trace.layer] = trace.gradient()
+
+    reads: dict[str, str] = {}
+    alone = [_alone(layer) for layer in layers]
+    with capture(model, alone, batch.real, keep) as seen:
+        loss = task.loss(model, batch)
+        groups: dict[tuple[int, bool], str] = {}
+        for layer in alone:
+            if layer.name not in seen:
+                raise LayerError(
+                    f"layer {layer.name} took no part in the forward pass", hint="leave it out with --layers"
+                )
+            reads[layer.name] = groups.setdefault((id(seen[layer.name]), layer.bias), layer.name)
+        loss.sum().backward()
+    return grads, reads
+
+
+def _alone(layer: TrackedLayer) -> TrackedLayer:
+    from dataclasses import replace
+
+    return replace(layer, reads=layer.name, readers=1)
+
+
+def _from_autograd(
+    model: nn.Module, layers: Sequence[TrackedLayer], task: Task, batch: Batch
+) -> dict[str, Tensor]:
+    """Each example's weight gradients, ``[n o i]`` a layer, by an ordinary backward an example."""
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    rows: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    try:
+        for parameter, _ in wanted:
+            parameter.requires_grad_(False)
+        flat = [parameter for layer in layers for parameter in layer.parameters()]
+        for parameter in flat:
+            parameter.requires_grad_(True)
+        with torch.enable_grad():
+            losses = task.loss(model, batch)
+            for index in range(len(batch)):
+                last = index == len(batch) - 1
+                grads = torch.autograd.grad(losses[index], flat, retain_graph=not last, allow_unused=True)
+                found = iter(g if g is not None else torch.zeros_like(p) for g, p in zip(grads, flat, strict=True))
+                for layer in layers:
+                    weight = next(found)
+                    bias = next(found) if layer.bias else None
+                    rows[layer.name].append(layer.adapter.matrix(weight, bias))
+    finally:
+        for parameter, flag in wanted:
+            parameter.requires_grad_(flag)
+    return {name: torch.stack(grads) for name, grads in rows.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """How much a sequence's gradient changes with its company: largest relative difference over layers."""
+
+    batch_mates: float
+    layer: str
+    kernel: str
+
+    @property
+    def advice(self) -> str | None:
+        """What to do, or None where nothing need be done."""
+        if self.batch_mates <= 1e-3:
+            return None
+        return (
+            f"gradients depend on batch-mates and padding by up to {self.batch_mates:.1%} (at {self.layer}) with the "
+            f"{self.kernel} attention kernel; load the model with `--attention eager`"
+        )
+
+
+def sensitivity(
+    model: nn.Module, tracked: Tracked, task: Task, together: Batch, alone: Callable[[int], Batch]
+) -> Sensitivity:
+    """Compare each sequence's gradients in a batch of unlike lengths with those it has by itself, unpadded.
+
+    Args:
+        together: A padded batch.
+        alone: Sequence number → a batch of that sequence only.
+    """
+    whole, _ = _from_hooks(model, tracked.layers, task, together)
+    worst, where = 0.0, ""
+    for row, sequence in enumerate(together.ids.tolist()):
+        single, _ = _from_hooks(model, tracked.layers, task, alone(sequence))
+        for name, grads in single.items():
+            norm = float(grads.norm())
+            difference = float((whole[name][row] - grads[0]).norm()) / norm if norm > 0 else 0.0
+            if difference > worst:
+                worst, where = difference, name
+    config = getattr(model, "config", None)
+    return Sensitivity(worst, where, str(getattr(config, "_attn_implementation", None) or "model's own"))

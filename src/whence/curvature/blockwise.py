@@ -1,0 +1,86 @@
+"""A fitted curvature: a block and a damping for every tracked layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from whence.curvature.block import Block
+from whence.curvature.damping import Damping
+from whence.errors import ArtifactMismatch
+from whence.layers import TrackedLayer
+from whence.layers.select import track
+from whence.types import Gradients
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Block-diagonal G over the tracked layers, and the λ that makes it invertible.
+
+    Everything that acts on gradients goes layer → ``[q o i]`` in, the same out.
+    """
+
+    name: str
+    """Which estimator made it: a key of `CURVATURES`."""
+    blocks: dict[str, Block]
+    reads: dict[str, str]
+    """Layer → the group of layers that read the same tensor."""
+    damping: Damping | None = Damping()
+    """None only where nothing is inverted (identity)."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """How it was fitted, as its manifest records it."""
+    counts: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def dampings(self) -> dict[str, float]:
+        """λ of each layer, in the units of its eigenvalues."""
+        return {name: 0.0 if self.damping is None else self.damping.of(block) for name, block in self.blocks.items()}
+
+    def with_damping(self, damping: str | float | Damping) -> Curvature:
+        """The same curvature, damped otherwise: no refitting is needed.
+
+        Raises:
+            InvalidSetting: If the damping is not positive.
+        """
+        return replace(self, damping=Damping.parse(damping))
+
+    def solve(self, grads: Gradients) -> Gradients:
+        """(G + λI)⁻¹ g, layer by layer."""
+        return {name: self.blocks[name].solve(grad, self.dampings[name]) for name, grad in grads.items()}
+
+    def matvec(self, grads: Gradients) -> Gradients:
+        """G g, undamped, layer by layer."""
+        return {name: self.blocks[name].matvec(grad) for name, grad in grads.items()}
+
+    def dense(self, layer: str) -> Float[Tensor, "oi oi"]:
+        """One layer's undamped matrix over row-major ``vec([o i])``: for tests and toys."""
+        return self.blocks[layer].dense()
+
+    def tracked(self, model: nn.Module) -> tuple[TrackedLayer, ...]:
+        """This curvature's layers in a model.
+
+        Raises:
+            LayerError, ArtifactMismatch: If the model lacks one, or has it in another size.
+        """
+        layers = track(model, list(self.blocks)).with_reads(self.reads).layers
+        for layer in layers:
+            shape = self.blocks[layer.name].shape
+            if shape != (layer.outputs, layer.inputs):
+                raise ArtifactMismatch(
+                    artifact=f"the curvature of {layer.name}",
+                    field="model",
+                    made_with=f"a layer of {shape[0]} × {shape[1]}",
+                    used_with=f"{layer.outputs} × {layer.inputs}",
+                    hint="use the model that it was fitted on, or fit again",
+                )
+        return layers
+
+    def __repr__(self) -> str:
+        weights = sum(block.eigenvalues.numel() for block in self.blocks.values())
+        return f"Curvature({self.name}, {len(self.blocks)} layers, {weights:,} weights, damping {self.damping})"

@@ -1,0 +1,1 @@
+"""Row 5: query gradients meet training traces and leave scores."""

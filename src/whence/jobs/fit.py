@@ -1,0 +1,162 @@
+"""Fit a curvature: stream the training data through the model once a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from whence.artifacts.folder import claim, finished
+from whence.artifacts.manifest import Manifest
+from whence.artifacts.tree import TreeSum
+from whence.curvature import CURVATURES, Curvature, Damping, Estimator, Stage
+from whence.curvature.estimator import Sums
+from whence.errors import InvalidSetting
+from whence.jobs.log import Log
+from whence.jobs.stored_curvature import load_curvature, save_curvature
+from whence.jobs.stream import checked_layers, device_of, find_nonfinite, likelihood_pass
+from whence.layers.select import Tracked, track
+from whence.types import Data, Labels, Task
+from whence.world import World
+
+
+def fit(
+    model: nn.Module,
+    data: Data,
+    *,
+    task: Task,
+    layers: str | Sequence[str] = "blocks",
+    curvature: str = "ekfac",
+    damping: str | float | Damping = 0.1,
+    samples: int = 1,
+    labels: Labels = "sampled",
+    seed: int = 0,
+    folder: Path | None = None,
+    made_from: dict[str, str] | None = None,
+    units: range | None = None,
+    world: World | None = None,
+    log: Log | None = None,
+) -> Curvature:
+    """Fit the curvature of the mean loss over the tracked layers.
+
+    Args:
+        model: Any module; in eval mode, or dropout would be part of the curvature.
+        layers: ``blocks``, ``mlp``, ``all``, or globs on module names.
+        curvature: A key of `CURVATURES`.
+        damping: Relative to each layer's mean eigenvalue (0.1), or ``abs:1e-4``. Not part of the fit: changed
+            at no cost with `Curvature.with_damping`.
+        samples: Label samples a position (with sampled labels).
+        labels: ``sampled`` from the model (the Fisher, equal to the Gauss-Newton matrix), or the data's own:
+            the empirical Fisher, which is neither.
+        folder: Where to keep what is finished; an interrupted fit continues there. None keeps all in memory.
+        made_from: Fingerprints of model, tokenizer and data, if known; they go into the manifest.
+        units: Only these work units (no result until all are done).
+
+    Raises:
+        InvalidSetting, LayerError, NumericalError, ArtifactMismatch.
+    """
+    log, world = log or Log.silent(), world or World()
+    lam = Damping.parse(damping)
+    settings = _settings(task, layers, curvature, samples, labels, seed, model)
+    if folder is not None:
+        manifest = Manifest(kind="curvature", settings=settings, made_from=made_from or {"data": data.fingerprint})
+        if claim(folder, manifest) and finished(folder):
+            log.note(f"curvature: already fitted in {folder}")
+            return load_curvature(folder, device_of(model)).with_damping(lam)
+    tracked = checked_layers(model, track(model, layers), task, data)
+    log.note(str(tracked.coverage))
+    estimator = CURVATURES[curvature](tracked.layers, samples)
+    for stage in estimator.stages():
+        _run_stage(stage, estimator, model, tracked, task, data, settings, folder, units, world, log)
+    result = Curvature(
+        name=curvature,
+        blocks=estimator.blocks(),
+        reads={layer.name: layer.reads for layer in tracked.layers},
+        damping=lam if estimator.damped else None,
+        settings=settings,
+        counts=estimator.counts,
+        notes=tuple(estimator.notes),
+    )
+    for note in result.notes:
+        log.note(note)
+    if folder is not None:
+        if world.main:
+            save_curvature(result, folder)
+        world.barrier()
+    return result
+
+
+def _run_stage(
+    stage: Stage,
+    estimator: Estimator,
+    model: nn.Module,
+    tracked: Tracked,
+    task: Task,
+    data: Data,
+    settings: dict[str, Any],
+    folder: Path | None,
+    units: range | None,
+    world: World,
+    log: Log,
+) -> None:
+    """Sum one stage over the fixed tree of work units and let the estimator finish it."""
+    device, labels, seed = device_of(model), settings["labels"], settings["seed"]
+
+    def leaf(unit: int) -> Sums:
+        part = stage.empty()
+        for batch in data.batches(unit):
+            batch = batch.to(device)
+            for sample in range(estimator.samples):
+                part.begin(batch, sample)
+                likelihood_pass(
+                    model, tracked.layers, task, batch, part.update, data=data, labels=labels, seed=seed, sample=sample
+                )
+        if not all(bool(torch.isfinite(total.sum())) for total in part.sums.values()):
+            find_nonfinite(model, tracked.layers, task, data.batches(unit), data, labels=labels, seed=seed)
+        return part.sums
+
+    count = len(data.units)
+    tree = TreeSum(None if folder is None else folder / "parts", stage.name, count)
+    mine = units if units is not None else world.shard(count)
+    with log.step(f"fit: {stage.name}", len(mine)) as step:
+        tree.run(mine, leaf, progress=step.advance)
+    world.barrier()
+    if world.main:
+        tree.total()  # leaves the root behind for the others
+    world.barrier()
+    stage.finish({name: total.to(device) if total.ndim else total for name, total in tree.total().items()})
+
+
+def _settings(
+    task: Task,
+    layers: str | Sequence[str],
+    curvature: str,
+    samples: int,
+    labels: Labels,
+    seed: int,
+    model: nn.Module,
+) -> dict[str, Any]:
+    """What a manifest records of a fit; refuses what cannot be honoured."""
+    if curvature not in CURVATURES:
+        raise InvalidSetting(f"no curvature is called {curvature!r}", hint=f"choose one of {', '.join(CURVATURES)}")
+    if samples < 1:
+        raise InvalidSetting(f"samples must be at least 1, not {samples}")
+    if labels == "true" and samples > 1:
+        raise InvalidSetting(
+            f"{samples} label samples were asked for with the data's own labels, of which there is one",
+            hint="leave samples at 1, or use labels = sampled",
+        )
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    globs = layers if isinstance(layers, str) else list(layers)
+    return {
+        **task.settings,
+        "curvature": curvature,
+        "layers": globs,
+        "samples": samples,
+        "labels": labels,
+        "seed": seed,
+        "dtype": dtype,
+    }

@@ -1,0 +1,105 @@
+"""One batch through the model into a sink, with what must hold of every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from whence.capture import LayerTrace, capture
+from whence.capture.check import verified
+from whence.capture.hooks import Sink
+from whence.errors import DataError, NumericalError
+from whence.layers import TrackedLayer
+from whence.layers.select import Tracked
+from whence.types import Batch, Data, Labels, Task
+
+
+def likelihood_pass(
+    model: nn.Module,
+    layers: Sequence[TrackedLayer],
+    task: Task,
+    batch: Batch,
+    sink: Sink,
+    *,
+    data: Data | None = None,
+    labels: Labels = "true",
+    seed: int = 0,
+    sample: int = 0,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Push traces of each example's log-likelihood, minus its loss, and return it ``[n]``.
+
+    Args:
+        weight: ``[n]``; multiplies each example's gradient (contrastive queries).
+
+    Raises:
+        NumericalError: If an example's loss is NaN or inf; names the document.
+    """
+    with capture(model, layers, batch.real, sink):
+        loss = task.loss(model, batch, labels=labels, seed=seed, sample=sample)
+        _refuse_nonfinite(loss.detach(), batch, data)
+        (-loss if weight is None else -loss * weight.to(loss)).sum().backward()
+    return -loss.detach()
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    return next(model.parameters()).device
+
+
+def small_batch(data: Data) -> Batch:
+    """Two sequences of unlike lengths, for the check before a long pass."""
+    first = next(iter(data.batches(data.units[0].number)), None)
+    last = None
+    for batch in data.batches(data.units[-1].number):
+        last = batch
+    if first is None or last is None:
+        raise DataError("there is nothing to read in the data")
+    chosen = sorted({int(first.ids[0]), int(last.ids[-1])})
+    batches = list(data.gather(chosen))
+    # Sequences of very unlike lengths may come one a batch; either serves.
+    return max(batches, key=lambda batch: (len(batch), int(batch.scored.sum())))
+
+
+def checked_layers(model: nn.Module, tracked: Tracked, task: Task, data: Data) -> Tracked:
+    """The tracked layers, verified on the data's own first batch and grouped by what they read."""
+    return verified(model, tracked, task, small_batch(data).to(device_of(model)))
+
+
+def find_nonfinite(
+    model: nn.Module,
+    layers: Sequence[TrackedLayer],
+    task: Task,
+    batches: Iterable[Batch],
+    data: Data,
+    *,
+    labels: Labels,
+    seed: int,
+) -> None:
+    """Read batches again, looking at every trace: raises `NumericalError` naming the layer and the document."""
+    for batch in batches:
+        batch = batch.to(device_of(model))
+
+        def look(trace: LayerTrace, batch: Batch = batch) -> None:
+            for what, rows in (("input", trace.inputs), ("output gradient", trace.output_grads)):
+                bad = ~torch.isfinite(rows).flatten(1).all(1)
+                if bool(bad.any()):
+                    sequence = int(batch.ids[int(bad.nonzero()[0, 0])])
+                    raise NumericalError(
+                        f"NaN or inf in the {what} of layer {trace.layer}, in {data.name(sequence)}", hint=_HINT
+                    )
+
+        likelihood_pass(model, layers, task, batch, look, data=data, labels=labels, seed=seed)
+
+
+_HINT = "run in float32 (`--dtype float32`), or remove the document"
+
+
+def _refuse_nonfinite(loss: Tensor, batch: Batch, data: Data | None) -> None:
+    if bool(torch.isfinite(loss).all()):
+        return
+    row = int((~torch.isfinite(loss)).nonzero()[0, 0])
+    name = data.name(int(batch.ids[row])) if data is not None else f"example {int(batch.ids[row])}"
+    raise NumericalError(f"the loss of {name} is {float(loss[row])}", hint=_HINT)
