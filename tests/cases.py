@@ -1,0 +1,74 @@
+"""The models that laws and oracle tests run on, each with its layers, its examples and its task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from whence.layers import adapter_for
+from whence.tasks import CausalLM, Classification, Regression
+from whence.testing import dense, tiny, toys
+from whence.types import Batch
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model in float64, the names of its tracked layers, its training examples, and how they are scored."""
+
+    model: nn.Module
+    layers: list[str]
+    examples: list[Batch]
+    kind: dense.Kind
+    exact: bool = True
+    """Whether the model computes in float64 throughout; most Hugging Face ones do norms in float32."""
+
+    @property
+    def task(self) -> Any:
+        return {"tokens": CausalLM, "classes": Classification, "numbers": Regression}[self.kind]()
+
+    @property
+    def tolerance(self) -> dict[str, float]:
+        return {"rtol": 1e-8, "atol": 1e-10} if self.exact else {"rtol": 2e-4, "atol": 2e-5}
+
+    def oracle(self, **settings: Any) -> dense.Oracle:
+        return dense.Oracle(self.model, self.layers, self.examples, self.kind, **settings)
+
+
+def lm(**shape: Any) -> Case:
+    model = tiny.language_model(**shape)
+    return Case(model, linears(model.layers, "layers."), toys.sequences(), "tokens")
+
+
+def table(*sizes: int, bias: bool = True, regression: bool = False) -> Case:
+    model = tiny.mlp(*sizes, bias=bias)
+    rows = toys.rows(regression=regression, inputs=sizes[0], classes=sizes[-1])
+    return Case(model, linears(model), rows, "numbers" if regression else "classes")
+
+
+def architecture(name: str, tied: bool | None = None) -> Case:
+    model = tiny.huggingface(name, tied=tied)
+    blocks = next(key for key, part in model.named_modules() if isinstance(part, nn.ModuleList))
+    layers = linears(model.get_submodule(blocks), f"{blocks}.")
+    return Case(model, layers, toys.sequences(4, vocab=11), "tokens", exact=False)
+
+
+def linears(model: nn.Module, prefix: str = "") -> list[str]:
+    return [prefix + name for name, part in model.named_modules() if adapter_for(part) is not None]
+
+
+OURS: dict[str, Callable[[], Case]] = {
+    "lm": lm,
+    "lm without bias": lambda: lm(bias=False),
+    "lm with Conv1D": lambda: lm(fused=True),
+    "mlp": lambda: table(4, 5, 3),
+    "mlp without bias": lambda: table(4, 5, 3, bias=False),
+    "regression": lambda: table(4, 5, 2, regression=True),
+}
+THEIRS: dict[str, Callable[[], Case]] = {
+    f"{name}{' tied' if tied else ''}": lambda name=name, tied=tied: architecture(name, tied)  # type: ignore[misc]
+    for name in tiny.ARCHITECTURES
+    for tied in (None, True)
+}

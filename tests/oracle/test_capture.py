@@ -1,0 +1,143 @@
+"""Traces against autograd: every layer type, every architecture, batched and padded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.cases import OURS, THEIRS, lm, table
+from torch import nn
+from torch.testing import assert_close
+
+from whence.capture import capture
+from whence.layers.select import track
+from whence.testing import toys
+
+
+def traces_of(case, batch, layers=None):
+    """Every trace of one batch, by layer."""
+    seen = {}
+    tracked = track(case.model, case.layers if layers is None else layers).layers
+    with capture(case.model, tracked, batch.real, lambda trace: seen.__setitem__(trace.layer, trace)):
+        case.task.loss(case.model, batch).sum().backward()
+    return seen
+
+
+@pytest.mark.parametrize("name", [*OURS, *THEIRS])
+def test_traces_give_autograds_gradient_of_each_example(name):
+    """The capture law, bias column and padding included."""
+    case = (OURS | THEIRS)[name]()
+    expected = case.oracle().gradients()
+
+    traces = traces_of(case, toys.collate(case.examples, padding=2, fill=1))
+
+    assert set(traces) == set(case.layers)
+    for layer, trace in traces.items():
+        scale = expected[layer].abs().max()
+        assert_close(
+            trace.gradient() / scale,
+            expected[layer] / scale,
+            **case.tolerance,
+            msg=lambda m, layer=layer: f"{layer}: {m}",
+        )
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_traces_are_the_inputs_and_output_gradients_of_each_position(name):
+    case = OURS[name]()
+    oracle = case.oracle()
+
+    traces = traces_of(case, toys.collate(case.examples, padding=1))
+
+    for n, one in enumerate(case.examples):
+        length = one.real.shape[1]
+        inputs = oracle.inputs(one)
+        draw = oracle.true_draw(one)
+        for layer, trace in traces.items():
+            assert_close(trace.inputs[n, :length], inputs[layer])
+            assert_close(trace.output_grads[n, :length], draw.output_grads[layer])
+            assert not trace.inputs[n, length:].any(), "padding counted in A"
+            assert not trace.output_grads[n, length:].any()
+
+
+def test_the_model_is_returned_as_it_was_found():
+    case = lm()
+    frozen = case.model.layers[0].mlp.up.weight.requires_grad_(False)
+    before = {name: (p.requires_grad, p.detach().clone()) for name, p in case.model.named_parameters()}
+
+    traces_of(case, toys.collate(case.examples))
+
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in case.model.modules())
+    for name, parameter in case.model.named_parameters():
+        assert parameter.grad is None, f"{name} was given a gradient"
+        assert parameter.requires_grad is before[name][0]
+        assert torch.equal(parameter, before[name][1])
+    assert not frozen.requires_grad
+
+
+def test_the_model_is_returned_as_it_was_found_after_an_error():
+    case = lm()
+    with pytest.raises(RuntimeError, match="planted"):
+        with capture(case.model, track(case.model, case.layers).layers, case.examples[0].real, lambda trace: None):
+            raise RuntimeError("planted")
+    assert all(p.requires_grad for p in case.model.parameters())
+    assert not any(module._forward_hooks for module in case.model.modules())
+
+
+def test_nothing_below_the_first_tracked_layer_is_differentiated():
+    case = lm()
+    needed = []
+    below = case.model.layers[0].register_forward_hook(lambda module, args, out: needed.append(out.requires_grad))
+    try:
+        traces_of(case, toys.collate(case.examples), layers="layers.1.*")
+    finally:
+        below.remove()
+    assert needed == [False]
+
+
+def test_half_tracked_layers_have_the_gradients_they_have_when_all_are():
+    case = lm()
+    batch = toys.collate(case.examples)
+    every, few = traces_of(case, batch), traces_of(case, batch, layers=["layers.0.mlp.up", "layers.1.attention.k"])
+    for name, trace in few.items():
+        assert_close(trace.gradient(), every[name].gradient())
+
+
+def test_a_layer_called_twice_is_refused_by_name():
+    """Its gradient would be the sum of two traces; one of them would be lost."""
+    from whence.errors import LayerError
+
+    case = table(4, 4, 3)
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.out = case.model[0], case.model[2]
+
+        def forward(self, x):
+            return self.out(self.used(torch.tanh(self.used(x))))
+
+    twice = Twice()
+    batch = toys.collate(case.examples)
+    with pytest.raises(LayerError, match="used"):
+        with capture(twice, track(twice, ["used", "out"]).layers, batch.real, lambda trace: None):
+            case.task.loss(twice, batch).sum().backward()
+
+
+def test_shared_inputs_equal_separate_ones():
+    """q, k and v grouped by what they read give the traces they give alone; the same tensor serves all three."""
+    case = lm()
+    batch = toys.collate(case.examples, padding=1)
+    tracked = track(case.model, case.layers)
+    reads = {
+        n: n.rsplit(".", 1)[0] + "/in" if n.rsplit(".", 1)[1] in ("q", "k", "v", "gate", "up") else n
+        for n in case.layers
+    }
+    together, seen = tracked.with_reads(reads), {}
+    with capture(case.model, together.layers, batch.real, lambda trace: seen.__setitem__(trace.layer, trace)):
+        case.task.loss(case.model, batch).sum().backward()
+
+    for name, trace in traces_of(case, batch).items():
+        assert_close(seen[name].gradient(), trace.gradient(), rtol=0, atol=0)
+    q, k, v = (seen[f"layers.0.attention.{part}"] for part in "qkv")
+    assert q.shared is k.shared is v.shared
+    assert sum(trace.first for trace in (q, k, v)) == 1
