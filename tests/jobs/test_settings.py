@@ -87,7 +87,7 @@ def test_a_file_may_say_half_and_the_flags_the_rest(tmp_path):
         ({"curvature": "hessian"}, "\"ekfac\", not 'hessian'"),
         ({"ask": "Who?"}, "ask is given without answer"),
         ({"answer": "Ada"}, "answer is given without ask"),
-        ({"ask": "Who?", "answer": ""}, "the answer is empty"),
+        ({"ask": "Who?", "answer": ""}, "answer is empty"),
         ({"ask": "Who?", "answer": "Ada", "query": "q.jsonl"}, "both given"),
         ({"rather_than": "Bob"}, "rather_than is given without"),
     ],
@@ -106,6 +106,16 @@ def test_a_file_that_is_no_toml_is_named(tmp_path, content):
 
     with pytest.raises(InvalidSetting, match=r"settings\.toml"):
         RunSettings.from_toml(path)
+
+
+def test_a_bad_value_names_the_file_that_has_it_and_only_that(tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text('model = "m"\ntrain = "t"\ndamping = 0\n')
+
+    with pytest.raises(InvalidSetting, match=r"settings\.toml: damping must be positive"):
+        RunSettings.from_toml(path, samples=3)
+    with pytest.raises(InvalidSetting, match="^damping must be positive, not -1"):
+        RunSettings.from_toml(path, damping=-1)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -143,7 +143,7 @@ class Log:
 
     def _line(self, text: str) -> None:
         assert self.stream is not None
-        print(text, file=self.stream, flush=True)  # noqa: T201 the one place that speaks
+        print(text, file=self.stream, flush=True)
 
     def _draw(self, step: _Step, name: str, done: int, total: int, facts: Mapping[str, Any]) -> None:
         if self._progress is None:

@@ -28,6 +28,14 @@ Scale = Literal["raw", "per_copy"]
 Split = Literal["layer", "token"]
 
 
+class RefusedSetting(InvalidSetting):
+    """A setting whose value cannot be honoured, and its name."""
+
+    def __init__(self, setting: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.setting = setting
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSettings:
     """What a run is asked to do. Paths are read relative to the working directory.
@@ -94,12 +102,12 @@ class RunSettings:
         for field in fields(self):
             value = getattr(self, field.name)
             if not _fits(value, hints[field.name]):
-                raise InvalidSetting(f"{field.name} must be {_describe(hints[field.name])}, not {value!r}")
+                raise RefusedSetting(field.name, f"{field.name} must be {_describe(hints[field.name])}, not {value!r}")
         _check(self)
 
     @classmethod
     def from_toml(cls, path: Path | str, **overrides: Any) -> RunSettings:
-        """Read a settings file; ``overrides`` (a command's flags) win over it.
+        """Read a settings file; ``overrides`` win over it.
 
         Raises:
             InvalidSetting: If the file is missing, is not TOML, has a key that is no setting, or lacks one that
@@ -108,28 +116,31 @@ class RunSettings:
         return cls.build(read_toml(path), overrides, source=str(path))
 
     @classmethod
-    def build(cls, *layers: Mapping[str, Any], source: str = "settings") -> RunSettings:
-        """Settings from mappings, later ones winning; ``source`` is named in errors."""
-        values: dict[str, Any] = {}
-        for layer in layers:
-            values |= layer
-        for key in values:
+    def build(cls, values: Mapping[str, Any], overrides: Mapping[str, Any], *, source: str) -> RunSettings:
+        """Settings from a file's ``values`` and a command's ``overrides``, which win.
+
+        Args:
+            source: Where ``values`` came from; errors about one of them name it.
+        """
+        merged = {**values, **overrides}
+        for key in merged:
             _refuse_unknown(key, source)
-        missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in values]
-        if missing:
+        for name in (f.name for f in fields(cls) if f.default is MISSING and f.name not in merged):
             raise InvalidSetting(
-                f"{source} does not say which {missing[0]} to use",
-                hint=f'give --{missing[0]} on the command line, or {missing[0]} = "…" in a settings file',
+                f"{source} does not say which {name} to use",
+                hint=f'give --{name} on the command line, or {name} = "…" in a settings file',
             )
         for name in ("layers", "by"):
-            if isinstance(values.get(name), str):
-                values[name] = (values[name],)
-            elif isinstance(values.get(name), list):
-                values[name] = tuple(values[name])
+            if isinstance(merged.get(name), str):
+                merged[name] = (merged[name],)
+            elif isinstance(merged.get(name), list):
+                merged[name] = tuple(merged[name])
         try:
-            return cls(**values)
-        except InvalidSetting as error:
-            raise InvalidSetting(f"{source}: {error.message}", hint=error.hint) from None
+            return cls(**merged)
+        except RefusedSetting as error:
+            if error.setting in overrides:
+                raise
+            raise RefusedSetting(error.setting, f"{source}: {error.message}", hint=error.hint) from None
 
     def replace(self, **changes: Any) -> RunSettings:
         """The same settings with some changed, checked again."""
@@ -187,30 +198,35 @@ def _check(settings: RunSettings) -> None:
     try:
         amount = float(share.removeprefix("abs:")) if isinstance(share, str) else share
     except ValueError:
-        raise InvalidSetting(f"damping must be a number or abs:NUMBER, not {share!r}") from None
+        raise RefusedSetting("damping", f"damping must be a number or abs:NUMBER, not {share!r}") from None
     if not (amount > 0 and math.isfinite(amount)):
-        raise InvalidSetting(
-            f"damping must be positive, not {share}",
-            hint="the curvature is singular without it; 0.1 (a tenth of the mean eigenvalue) is the usual value",
-        )
+        hint = "the curvature is singular without it; 0.1 (a tenth of the mean eigenvalue) is the usual value"
+        raise RefusedSetting("damping", f"damping must be positive, not {share}", hint=hint)
     least = {"samples": 1, "rank": 1, "context": 2, "batch_tokens": 1, "limit": 1, "train_size": 1, "top": 1, "seed": 0}
     for name, low in least.items():
         value = getattr(settings, name)
         if isinstance(value, int) and value < low:
-            raise InvalidSetting(f"{name} must be at least {low}, not {value}")
+            raise RefusedSetting(name, f"{name} must be at least {low}, not {value}")
     if not settings.layers or not all(settings.layers):
-        raise InvalidSetting("layers must name at least one layer", hint='"blocks" is every layer of the blocks')
-    if settings.query is not None and settings.ask is not None:
-        raise InvalidSetting("query and ask are both given; one of them says what to ask")
-    if (settings.ask is None) != (settings.answer is None):
-        present, absent = ("ask", "answer") if settings.answer is None else ("answer", "ask")
-        raise InvalidSetting(
-            f"{present} is given without {absent}", hint='a question is both: --ask "Who wrote it?" --answer " Ada."'
+        raise RefusedSetting(
+            "layers", "layers must name at least one layer", hint='"blocks" is every layer of the blocks'
         )
-    if settings.rather_than is not None and settings.ask is None:
-        raise InvalidSetting("rather_than is given without ask and answer")
-    if settings.answer == "" or settings.rather_than == "":
-        raise InvalidSetting("the answer is empty: there is nothing to explain")
+    _check_question(settings)
+
+
+def _check_question(settings: RunSettings) -> None:
+    ask, answer, other = settings.ask, settings.answer, settings.rather_than
+    if settings.query is not None and ask is not None:
+        raise RefusedSetting("ask", "query and ask are both given; one of them says what to ask")
+    if (ask is None) != (answer is None):
+        present, absent = ("ask", "answer") if answer is None else ("answer", "ask")
+        hint = 'a question is both: --ask "Who wrote it?" --answer " Ada."'
+        raise RefusedSetting(present, f"{present} is given without {absent}", hint=hint)
+    if other is not None and ask is None:
+        raise RefusedSetting("rather_than", "rather_than is given without ask and answer")
+    if answer == "" or other == "":
+        name = "answer" if answer == "" else "rather_than"
+        raise RefusedSetting(name, f"{name} is empty: there is no completion to explain")
 
 
 def _refuse_unknown(key: str, source: str) -> None:
