@@ -74,8 +74,10 @@ class _Recorder:
         """Reads-group → its tensor and the prepared input, until every reader has met it in forward."""
         self.seen: dict[str, Tensor] = {}
 
-    def hook(self, layer: TrackedLayer) -> Callable[..., Tensor]:
-        def on_forward(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+    def hook(self, layer: TrackedLayer) -> Callable[..., Tensor | None]:
+        def on_forward(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
+            if not torch.is_grad_enabled():
+                return None  # a look at the model, not a pass
             source = args[0] if args else kwargs.get("input", kwargs.get("x"))
             if not isinstance(source, Tensor) or not isinstance(output, Tensor):
                 raise LayerError(f"layer {layer.name} was not called with one tensor", hint="leave it out with --layers")

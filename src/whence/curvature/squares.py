@@ -56,7 +56,7 @@ def _add_squares(total: Tensor, grads: Tensor, odd: list[bool], samples: int) ->
     """Add each ``grads[n]²`` to its half; one sequence at a time, so that its gradient is still in cache."""
     if grads.device.type == "cpu":
         for gradient, half in zip(grads, odd, strict=True):
-            total[half].addcmul_(gradient, gradient, value=1 / samples)
+            total[int(half)].addcmul_(gradient, gradient, value=1 / samples)
         return
     half = torch.tensor(odd, device=grads.device)
     squared = grads.square_().to(total.dtype)

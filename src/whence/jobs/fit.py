@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from whence.artifacts.fingerprint import model_fingerprint
 from whence.artifacts.folder import claim, finished
 from whence.artifacts.manifest import Manifest
 from whence.artifacts.tree import TreeSum
@@ -16,7 +17,8 @@ from whence.curvature import CURVATURES, Curvature, Damping, Estimator, Stage
 from whence.curvature.estimator import Sums
 from whence.errors import InvalidSetting
 from whence.jobs.log import Log
-from whence.jobs.stored_curvature import load_curvature, save_curvature
+from whence.jobs.progress import count_units, together
+from whence.jobs.stored_curvature import SCHEMA, load_curvature, save_curvature
 from whence.jobs.stream import checked_layers, device_of, find_nonfinite, likelihood_pass
 from whence.layers.select import Tracked, track
 from whence.types import Data, Labels, Task
@@ -62,8 +64,9 @@ def fit(
     lam = Damping.parse(damping)
     settings = _settings(task, layers, curvature, samples, labels, seed, model)
     if folder is not None:
-        manifest = Manifest(kind="curvature", settings=settings, made_from=made_from or {"data": data.fingerprint})
-        if claim(folder, manifest) and finished(folder):
+        sources = made_from or {"model": model_fingerprint(model), "data": data.fingerprint}
+        manifest = Manifest("curvature", SCHEMA, settings, sources)
+        if together(world, lambda: claim(folder, manifest)) and finished(folder):
             log.note(f"curvature: already fitted in {folder}")
             return load_curvature(folder, device_of(model)).with_damping(lam)
     tracked = checked_layers(model, track(model, layers), task, data)
@@ -121,8 +124,9 @@ def _run_stage(
     count = len(data.units)
     tree = TreeSum(None if folder is None else folder / "parts", stage.name, count)
     mine = units if units is not None else world.shard(count)
-    with log.step(f"fit: {stage.name}", len(mine)) as step:
-        tree.run(mine, leaf, progress=step.advance)
+    left = sum(len(set(gap) & set(mine)) for gap in tree.missing())
+    counter = count_units(log, f"fit: {stage.name}", len(mine), done=len(mine) - left)
+    tree.run(mine, leaf, progress=counter)
     world.barrier()
     if world.main:
         tree.total()  # leaves the root behind for the others
@@ -150,7 +154,7 @@ def _settings(
             hint="leave samples at 1, or use labels = sampled",
         )
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    globs = layers if isinstance(layers, str) else list(layers)
+    globs = [layers] if isinstance(layers, str) else list(layers)
     return {
         **task.settings,
         "curvature": curvature,

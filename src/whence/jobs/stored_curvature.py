@@ -1,6 +1,6 @@
 """A curvature on disk: bases, eigenvalues and counts; shared inputs once.
 
-    curvature/  manifest.json   input-0000.safetensors {basis}   layer-0000.safetensors {basis, eigenvalues}
+curvature/  manifest.json   input-0000.safetensors {basis}   layer-0000.safetensors {basis, eigenvalues}
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from whence.artifacts.folder import mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.artifacts.tensors import load_tensors, save_tensors
 from whence.curvature import Block, Curvature
+
+SCHEMA = 1
 
 
 def save_curvature(curvature: Curvature, folder: Path) -> None:
@@ -64,6 +66,8 @@ def load_curvature(folder: Path, device: torch.device | str = "cpu") -> Curvatur
     curvature = Curvature(
         facts["name"], blocks, reads, settings=manifest.settings, counts=facts["counts"], notes=tuple(facts["notes"])
     )
-    return curvature if facts["damped"] else Curvature(
-        facts["name"], blocks, reads, None, manifest.settings, facts["counts"], tuple(facts["notes"])
+    return (
+        curvature
+        if facts["damped"]
+        else Curvature(facts["name"], blocks, reads, None, manifest.settings, facts["counts"], tuple(facts["notes"]))
     )

@@ -88,18 +88,11 @@ def is_tied(model: nn.Module) -> bool:
 def _chosen(
     model: nn.Module, candidates: dict[str, nn.Module], layers: str | Sequence[str], head: str | None
 ) -> list[str]:
-    if isinstance(layers, str) and layers in PRESETS:
-        body = [name for name in candidates if name != head]
-        in_blocks = [name for name in body if _BLOCK.search(name)] if _has_blocks(model) else body
-        chosen = {"all": body, "blocks": in_blocks, "mlp": [name for name in in_blocks if _MLP.search(name)]}[layers]
-        if not chosen:
-            raise LayerError(
-                f"no layer belongs to the preset {layers!r} in {type(model).__name__}",
-                hint=f"name layers by glob; there are {_some(candidates)}",
-            )
-        return chosen
-    chosen = []
+    chosen: list[str] = []
     for pattern in [layers] if isinstance(layers, str) else layers:
+        if pattern in PRESETS:
+            chosen += _preset(model, candidates, pattern, head)
+            continue
         matches = fnmatch.filter(candidates, pattern)
         if not matches:
             near = difflib.get_close_matches(pattern, [*candidates, *PRESETS], n=4, cutoff=0.3)
@@ -109,6 +102,18 @@ def _chosen(
             )
         chosen += matches
     return [name for name in candidates if name in set(chosen)]
+
+
+def _preset(model: nn.Module, candidates: dict[str, nn.Module], preset: str, head: str | None) -> list[str]:
+    body = [name for name in candidates if name != head]
+    in_blocks = [name for name in body if _BLOCK.search(name)] if _has_blocks(model) else body
+    chosen = {"all": body, "blocks": in_blocks, "mlp": [name for name in in_blocks if _MLP.search(name)]}[preset]
+    if not chosen:
+        raise LayerError(
+            f"no layer belongs to the preset {preset!r} in {type(model).__name__}",
+            hint=f"name layers by glob; there are {_some(candidates)}",
+        )
+    return chosen
 
 
 def _has_blocks(model: nn.Module) -> bool:

@@ -1,0 +1,34 @@
+"""Small things every job over work units does: count aloud, and keep processes in step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from whence.jobs.log import Log
+from whence.world import World
+
+T = TypeVar("T")
+
+
+def count_units(log: Log, name: str, total: int, *, done: int = 0) -> Callable[[int], None]:
+    """A callback for a unit's number that advances a step; ``done`` units were there already."""
+    finished = done
+    log.step(name, finished, total)
+
+    def advance(_: int) -> None:
+        nonlocal finished
+        finished += 1
+        log.step(name, finished, total)
+
+    return advance
+
+
+def together(world: World, action: Callable[[], T]) -> T:
+    """Do something to a shared folder in the first process, then in the others, which find it done."""
+    if world.main:
+        result = action()
+        world.barrier()
+        return result
+    world.barrier()
+    return action()
