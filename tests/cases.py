@@ -43,6 +43,7 @@ def lm(**shape: Any) -> Case:
 
 
 def table(*sizes: int, bias: bool = True, regression: bool = False) -> Case:
+    sizes = sizes or (4, 5, 3)
     model = tiny.mlp(*sizes, bias=bias)
     rows = toys.rows(regression=regression, inputs=sizes[0], classes=sizes[-1])
     return Case(model, linears(model), rows, "numbers" if regression else "classes")
