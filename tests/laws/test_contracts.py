@@ -7,9 +7,19 @@ import torch
 from tests.cases import OURS, lm, table
 from torch import nn
 
-from whence.layers import ADAPTERS
+from whence.artifacts.manifest import Manifest
+from whence.curvature import CURVATURES
+from whence.jobs.fit import fit
+from whence.jobs.stored_curvature import load_curvature, save_curvature
+from whence.layers import ADAPTERS, adapter_for
 from whence.tasks import TASKS
-from whence.testing import contracts, tiny
+from whence.testing import contracts, tiny, toys
+
+MODULES = {
+    "linear": lambda: nn.Linear(3, 4),
+    "linear without bias": lambda: nn.Linear(3, 4, bias=False),
+    "conv1d": lambda: tiny.conv1d(3, 4),
+}
 
 
 @pytest.mark.parametrize("check", contracts.TASK, ids=contracts.name_of)
@@ -20,14 +30,36 @@ def test_tasks(name, check):
 
 
 @pytest.mark.parametrize("check", contracts.ADAPTER, ids=contracts.name_of)
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("name", ADAPTERS)
-def test_adapters(name, bias, check):
-    if name == "conv1d" and not bias:
-        pytest.skip("Conv1D always has a bias")
-    module = {"linear": lambda: nn.Linear(3, 4, bias=bias), "conv1d": lambda: tiny.conv1d(3, 4)}[name]().double()
+@pytest.mark.parametrize("name", MODULES)
+def test_adapters(name, check):
     inputs = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    check(contracts.AdapterCase(ADAPTERS[name], module, inputs))
+    check(contracts.AdapterCase(ADAPTERS[name.split()[0]], MODULES[name]().double(), inputs))
+
+
+def test_every_adapter_has_a_module_to_be_checked_on():
+    assert {name.split()[0] for name in MODULES} == set(ADAPTERS)
+    for name, make in MODULES.items():
+        assert adapter_for(make()) is ADAPTERS[name.split()[0]]
+
+
+def save_and_load(folder):
+    """A way through the disk, for any curvature."""
+
+    def reload(curvature):
+        Manifest("curvature", 1, dict(curvature.settings), {}).write(folder)
+        save_curvature(curvature, folder)
+        loaded = load_curvature(folder)
+        return loaded if curvature.damping is None else loaded.with_damping(curvature.damping)
+
+    return reload
+
+
+@pytest.mark.parametrize("check", contracts.CURVATURE, ids=contracts.name_of)
+@pytest.mark.parametrize("name", CURVATURES)
+def test_curvatures(name, check, tmp_path):
+    case = lm()
+    fitted = fit(case.model, toys.TinyData(case.examples), task=case.task, layers=case.layers, curvature=name)
+    check(contracts.CurvatureCase(fitted, case.oracle().gradients(), save_and_load(tmp_path)))
 
 
 @pytest.mark.parametrize("name", OURS)
