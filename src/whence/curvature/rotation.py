@@ -57,9 +57,9 @@ def gradient(
     return torch.bmm(grads.to(dtype).mT, inputs.to(dtype))
 
 
-def chunks(examples: int, elements: int, device: torch.device) -> Iterator[slice]:
-    """Slices of so many examples that their gradients of ``elements`` each stay within budget."""
-    step = max(1, GRADIENT_ELEMENTS.get(device.type, 2**24) // elements)
+def chunks(examples: int, elements: int, device: torch.device, *, budget: int | None = None) -> Iterator[slice]:
+    """Slices of so many examples that their gradients of ``elements`` each stay within a budget of elements."""
+    step = max(1, (budget or GRADIENT_ELEMENTS.get(device.type, 2**24)) // elements)
     return (slice(start, min(start + step, examples)) for start in range(0, examples, step))
 
 

@@ -29,6 +29,9 @@ from whence.types import Batch
 EXPANDED_ELEMENTS = 2**28
 """Multiplied-out factors are kept between batches up to this many elements in all (1 GiB of float32)."""
 
+MEETING_ELEMENTS = 2**23
+"""Gradients that meet the queries in one product: enough rows that the product is not a thin one."""
+
 
 def meets_as_factors(positions: int, queries: int, rank: int, layer: TrackedLayer) -> bool:
     """Whether rank-r factors should meet the trace as they are, rather than multiplied out."""
@@ -94,7 +97,7 @@ class Scorer:
     def _meet_dense(self, part: Tensor, trace: LayerTrace) -> None:
         query = self._dense(trace.layer).flatten(1)
         layer = self.layers[trace.layer]
-        for rows in chunks(len(trace.output_grads), layer.weights, query.device):
+        for rows in chunks(len(trace.output_grads), layer.weights, query.device, budget=MEETING_ELEMENTS):
             grads = gradient(trace.output_grads[rows], trace.inputs[rows], part.dtype).flatten(1)
             part[:, rows] += query.to(grads) @ grads.mT
 

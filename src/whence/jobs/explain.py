@@ -1,0 +1,196 @@
+"""Why these documents: the winners of a ranking, scored again at full rank and split by layer and token.
+
+Queries may have been cut to a rank and the pass run in half precision; what is shown is neither. Each query meets
+its own candidates once more, dense and in float32, and the ranking is that of these numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from whence.curvature import Curvature
+from whence.data.store import TokenStore
+from whence.influence.attribution import input_tokens, output_tokens
+from whence.influence.query import Queries
+from whence.influence.score import Scorer
+from whence.influence.self_influence import SelfInfluence
+from whence.influence.topk import spurious
+from whence.jobs.query import QueryBatch, query_gradients
+from whence.jobs.stream import device_of, likelihood_pass
+from whence.types import Task
+
+RESCORED = 100
+"""Documents at each end that are scored again at full rank."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One document against one query. The parts of ``raw`` add up to it."""
+
+    document: int
+    raw: float
+    self_influence: float
+    """Summed over the document's sequences, each a training example of its own."""
+    query_self: float
+    tokens: list[int]
+    windows: list[int]
+    """Token at which each sequence but the first begins."""
+    by_layer_token: NDArray[np.float64]
+    """``[l t]``: position t, which predicts token t + 1."""
+    output_tokens: NDArray[np.float64]
+    input_tokens: NDArray[np.float64]
+
+    @property
+    def by_token(self) -> NDArray[np.float64]:
+        return self.by_layer_token.sum(0)
+
+    @property
+    def by_layer(self) -> NDArray[np.float64]:
+        return self.by_layer_token.sum(1)
+
+    @property
+    def cosine(self) -> float:
+        """raw / √(self(query) · self(z)), in the inner product of (G + λI)⁻¹."""
+        return self.raw / float(np.sqrt(max(self.query_self * self.self_influence, 1e-300)))
+
+    @property
+    def self_normalised(self) -> float:
+        """raw / √self(z)."""
+        return self.raw / float(np.sqrt(max(self.self_influence, 1e-300)))
+
+    @property
+    def spurious(self) -> bool:
+        return spurious(self.by_token)
+
+
+def full_rank_query(
+    curvature: Curvature, model: nn.Module, parts: Sequence[QueryBatch], task: Task
+) -> Queries:
+    """One query at full rank, whatever its place among the others."""
+    alone = [QueryBatch(part.batch, torch.zeros_like(part.query), part.weight) for part in parts]
+    return query_gradients(curvature, model, alone, task=task, rank="full")
+
+
+def rescore(
+    curvature: Curvature, model: nn.Module, query: Queries, store: TokenStore, documents: Sequence[int], task: Task
+) -> dict[int, float]:
+    """Full-rank raw scores of some documents against one query: their sequences' scores, added."""
+    layers = curvature.tracked(model)
+    scorer = Scorer(query, layers)
+    totals = dict.fromkeys(documents, 0.0)
+    for batch in store.gather([s for document in documents for s in store.sequences_of(document)]):
+        batch = batch.to(device_of(model))
+        scorer.begin(batch)
+        likelihood_pass(model, layers, task, batch, scorer.update, data=store)
+        for document, value in zip(batch.document.tolist(), scorer.total[0].tolist(), strict=True):
+            totals[document] += value
+    return totals
+
+
+def explain(
+    curvature: Curvature,
+    model: nn.Module,
+    query: Queries,
+    store: TokenStore,
+    documents: Sequence[int],
+    task: Task,
+    *,
+    counterfactual: bool = True,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Explanation]:
+    """Split each document's score by layer and token, with its self-influence and counterfactual attributions.
+
+    Args:
+        counterfactual: Also output-token and input-token attributions: a forward-mode pass each.
+    """
+    layers = curvature.tracked(model)
+    direction = {layer.name: query.dense(layer.name)[0] for layer in layers}
+    scorer, own = Scorer(query, layers, by_token=True), SelfInfluence(curvature, layers)
+    scorer.layer_tokens = True
+    parts: dict[int, _Window] = {}
+    for batch in store.gather([s for document in documents for s in store.sequences_of(document)]):
+        batch = batch.to(device_of(model))
+        scorer.begin(batch)
+        own.begin(batch)
+
+        def both(trace: object) -> None:
+            scorer.update(trace)  # type: ignore[arg-type]
+            own.update(trace)  # type: ignore[arg-type]
+
+        likelihood_pass(model, layers, task, batch, both, data=store)
+        heat = torch.stack([scorer.by_layer_token[layer.name][0] for layer in layers]).double().cpu().numpy()
+        blank = np.zeros(batch.real.shape)
+        outputs = output_tokens(model, batch, direction, layers).double().cpu().numpy() if counterfactual else blank
+        inputs = input_tokens(model, batch, direction, layers).double().cpu().numpy() if counterfactual else blank
+        lengths, selves = batch.real.sum(1).tolist(), own.total.tolist()
+        for row, sequence in enumerate(batch.ids.tolist()):
+            upto = slice(0, lengths[row])
+            tokens = batch.inputs[row, upto].tolist()
+            parts[sequence] = _Window(tokens, heat[:, row, upto], outputs[row, upto], inputs[row, upto], selves[row])
+        advance()
+    return [
+        _document(document, [parts[s] for s in store.sequences_of(document)], float(query.self_influence[0]))
+        for document in documents
+    ]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One sequence's parts, its padding left off."""
+
+    tokens: list[int]
+    heat: NDArray[np.float64]
+    outputs: NDArray[np.float64]
+    inputs: NDArray[np.float64]
+    own: float
+
+
+def _document(document: int, windows: Sequence[_Window], query_self: float) -> Explanation:
+    """Windows joined: each begins with the token that the one before ended on, where nothing was scored yet."""
+    tokens: list[int] = []
+    starts: list[int] = []
+    heat, outputs, inputs = [], [], []
+    for index, window in enumerate(windows):
+        last = index == len(windows) - 1
+        upto = slice(0, None if last else -1)
+        if index:
+            starts.append(len(tokens))
+        tokens += window.tokens[upto]
+        heat.append(window.heat[:, upto])
+        outputs.append(window.outputs[upto])
+        own_inputs = window.inputs.copy()
+        if index:  # the shared token is read in both windows
+            own_inputs[0] += windows[index - 1].inputs[-1]
+        inputs.append(own_inputs[upto])
+    joined = np.concatenate(heat, axis=1)
+    return Explanation(
+        document,
+        float(joined.sum()),
+        sum(window.own for window in windows),
+        query_self,
+        tokens,
+        starts,
+        joined,
+        np.concatenate(outputs),
+        np.concatenate(inputs),
+    )
+
+
+@contextmanager
+def in_float32(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in float32 for a while; half-precision weights come back bit for bit."""
+    dtype = next(model.parameters()).dtype
+    if dtype in (torch.float32, torch.float64):
+        yield model
+        return
+    try:
+        yield model.float()
+    finally:
+        model.to(dtype)
