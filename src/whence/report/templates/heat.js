@@ -1,0 +1,163 @@
+// Layer × token heat map with its marginals, and the strip of layers: drawn to the width there is.
+
+const WIDEST_LABEL = 120;
+
+/** Redraw whenever the width given to a figure changes. */
+function drawn(figure, draw) {
+  const room = el("div", { class: "scroll" });
+  figure.append(room);
+  let width = 0;
+  const redraw = () => {
+    const now = Math.floor(room.clientWidth);
+    if (now && now !== width) room.replaceChildren(draw((width = now)));
+  };
+  new ResizeObserver(redraw).observe(room);
+  return figure;
+}
+
+/** Bars of values about a middle line, as two paths. `place(k)` gives [start, breadth] of the k-th along the line. */
+function bars(values, top, middle, reach, place, upright) {
+  const paths = { up: "", down: "" };
+  values.forEach((value, k) => {
+    const length = top ? (Math.abs(value) / top) * reach : 0;
+    if (length < 0.05) return;
+    const [start, breadth] = place(k);
+    const from = upright ? middle - (value > 0 ? length : 0) : middle - (value < 0 ? length : 0);
+    paths[value > 0 ? "up" : "down"] += upright
+      ? `M${start.toFixed(2)} ${from.toFixed(2)}h${breadth.toFixed(2)}v${length.toFixed(2)}h-${breadth.toFixed(2)}z`
+      : `M${from.toFixed(2)} ${start.toFixed(2)}h${length.toFixed(2)}v${breadth.toFixed(2)}h-${length.toFixed(2)}z`;
+  });
+  return [svg("path", { class: "b-up", d: paths.up }), svg("path", { class: "b-down", d: paths.down })];
+}
+
+function heatMap(doc, groups, look) {
+  const cells = doc.heat.rows.map((row) => row.map((count) => count * (doc.heat.step ?? 0)));
+  const rows = values(doc.heat.sums);
+  const columns = doc.tokens.map((_, k) => total(cells.map((row) => row[k])));
+  const top = largest(cells.flat());
+  const name = (g) => groups[g] ?? `group ${g + 1}`;
+  const peak = rows.reduce((best, value, g) => (Math.abs(value) > Math.abs(rows[best]) ? g : best), 0);
+  let mark = null;
+  let place = () => [0, 0];
+
+  function draw(width) {
+    const label = Math.min(WIDEST_LABEL, 14 + 5.6 * Math.max(...cells.map((_, g) => name(g).length)));
+    const side = Math.min(90, width * 0.16);
+    const high = Math.max(12, Math.min(18, 220 / cells.length));
+    const head = 44;
+    const broad = Math.max(2.5, Math.min(26, (width - label - side - 8) / columns.length));
+    const wide = label + columns.length * broad;
+    const tall = head + cells.length * high;
+    const marks = new Map();
+    cells.forEach((row, g) =>
+      row.forEach((value, k) => {
+        const style = levelClass(level(value, top));
+        if (!style) return;
+        const at = `M${(label + k * broad).toFixed(2)} ${(head + g * high).toFixed(2)}`;
+        marks.set(style, `${marks.get(style) ?? ""}${at}h${broad.toFixed(2)}v${(high - 1).toFixed(2)}h-${broad.toFixed(2)}z`);
+      }),
+    );
+    place = (k) => [label + k * broad, broad];
+    const reach = { across: (side - 4) / (rows.some((v) => v < 0) ? 2 : 1), up: columns.some((v) => v < 0) ? 19 : 38 };
+    const zeroX = wide + 6 + (rows.some((v) => v < 0) ? reach.across : 0);
+    const zeroY = columns.some((v) => v < 0) ? 20 : 39;
+    mark = svg("rect", { class: "mark", visibility: "hidden" });
+    const picture = svg(
+      "svg",
+      { width: wide + side + 8, height: tall + 2, viewBox: `0 0 ${wide + side + 8} ${tall + 2}`, role: "img", "aria-label": spoken() },
+      svg("rect", { class: "back", x: label, y: head, width: wide - label, height: tall - head }),
+      ...[...marks].map(([style, path]) => svg("path", { class: style, d: path })),
+      ...bars(columns, largest(columns), zeroY, reach.up, (k) => [label + k * broad + broad * 0.1, broad * 0.8], true),
+      svg("line", { class: "zero", x1: label, x2: wide, y1: zeroY, y2: zeroY }),
+      ...bars(rows, largest(rows), zeroX, reach.across, (g) => [head + g * high + 2, high - 5], false),
+      svg("line", { class: "zero", x1: zeroX, x2: zeroX, y1: head, y2: tall }),
+      ...cells.map((_, g) => svg("text", { x: label - 6, y: head + g * high + high / 2 + 3, "text-anchor": "end" }, cropped(name(g)))),
+      mark,
+    );
+    picture.addEventListener("pointermove", (event) => {
+      const box = picture.getBoundingClientRect();
+      const k = Math.floor((event.clientX - box.left - label) / broad);
+      const g = Math.floor((event.clientY - box.top - head) / high);
+      if (k < 0 || k >= columns.length || g >= cells.length) return leave();
+      look(k);
+      mark.setAttribute("height", g < 0 ? tall - head : high - 1);
+      if (g >= 0) mark.setAttribute("y", head + g * high);
+      const value = g < 0 ? columns[k] : cells[g][k];
+      const spot = { left: event.clientX, top: event.clientY - 12, width: 0, bottom: event.clientY + 12 };
+      showTip(spot, el("b", { class: value > 0 ? "up" : "down" }, `${signed(value)} nats per copy`), `${g < 0 ? "all layers" : name(g)} × token ${k} `, quoted(doc.tokens[k]));
+    });
+    const leave = () => look(-1);
+    picture.addEventListener("pointerleave", leave);
+    return picture;
+  }
+
+  function spoken() {
+    return `Heat map of ${cells.length} layer groups by ${columns.length} tokens. Most influence: ${name(peak)}, ${signed(rows[peak])} nats per copy.`;
+  }
+  const cropped = (text) => (text.length > 19 ? `${text.slice(0, 8)}…${text.slice(-10)}` : text);
+
+  const figure = el("figure", { class: "heat" }, el("figcaption", {}, el("b", {}, "Layers × tokens. "), "Above, the sum over layers; at the right, the sum over tokens. As in the text, position t is shown on token t + 1."));
+  function show(k) {
+    if (!mark) return;
+    const [x, broad] = place(k);
+    const back = find(".back", figure);
+    for (const [key, value] of Object.entries({ x, width: broad, y: back.getAttribute("y"), height: back.getAttribute("height") })) mark.setAttribute(key, value);
+    mark.setAttribute("visibility", k < 0 ? "hidden" : "visible");
+  }
+  return { node: drawn(figure, draw), show };
+}
+
+/** Depth of a layer, told from the first number in its name: model.layers.7.mlp.up_proj → 7. */
+const depth = (name) => name.match(/(?:^|[._])(\d+)(?=[._]|$)/)?.[1] ?? "";
+
+/** Bars, one a layer in the model's order, with a line wherever a new block begins. */
+function layerStrip(names, amounts, caption) {
+  const top = largest(amounts);
+  const falls = amounts.some((value) => value < 0);
+  const most = amounts.reduce((best, value, k) => (Math.abs(value) > Math.abs(amounts[best]) ? k : best), 0);
+  let at = -1;
+
+  function draw(width) {
+    const broad = Math.max(3, Math.min(36, (width - 2) / amounts.length));
+    const wide = broad * amounts.length;
+    const middle = falls ? 32 : 60;
+    const reach = falls ? 30 : 56;
+    const tall = 64;
+    const starts = names.map((name, k) => (k === 0 || depth(name) !== depth(names[k - 1]) ? k : -1)).filter((k) => k >= 0);
+    const every = Math.ceil((starts.length * 26) / wide) || 1;
+    const mark = svg("rect", { class: "mark", y: 1, height: tall - 2, width: broad, visibility: "hidden" });
+    const picture = svg(
+      "svg",
+      { width: wide + 2, height: tall + 16, viewBox: `-1 0 ${wide + 2} ${tall + 16}`, role: "img", tabindex: 0, "aria-label": `One bar a layer, ${amounts.length} of them. Most influence: ${names[most]}, ${signed(amounts[most])} nats per copy. Arrow keys move from layer to layer.` },
+      svg("rect", { class: "back", width: wide, height: tall }),
+      ...starts.filter((k) => k > 0).map((k) => svg("line", { class: "block", x1: k * broad, x2: k * broad, y1: 0, y2: tall + 4 })),
+      ...bars(amounts, top, middle, reach, (k) => [k * broad + broad * 0.12, broad * 0.76], true),
+      svg("line", { class: "zero", x1: 0, x2: wide, y1: middle, y2: middle }),
+      ...starts.map((k, block) => (block % every || !depth(names[k]) ? "" : svg("text", { x: k * broad + 3, y: tall + 12 }, depth(names[k])))).filter(Boolean),
+      mark,
+    );
+    const look = (k) => {
+      at = k;
+      mark.setAttribute("visibility", k < 0 ? "hidden" : "visible");
+      if (k < 0) return hideTip();
+      mark.setAttribute("x", k * broad);
+      const box = picture.getBoundingClientRect();
+      const spot = { left: box.left + k * broad, width: broad, top: box.top, bottom: box.bottom };
+      showTip(spot, el("b", { class: amounts[k] > 0 ? "up" : "down" }, `${signed(amounts[k])} nats per copy`), names[k]);
+    };
+    picture.addEventListener("pointermove", (event) => {
+      const k = Math.floor((event.clientX - picture.getBoundingClientRect().left - 1) / broad);
+      look(k >= 0 && k < amounts.length ? k : -1);
+    });
+    for (const gone of ["pointerleave", "blur"]) picture.addEventListener(gone, () => look(-1));
+    picture.addEventListener("keydown", (event) => {
+      const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: amounts.length - 1 }[event.key];
+      if (next === undefined || next < 0 || next >= amounts.length) return;
+      event.preventDefault();
+      look(next);
+    });
+    return picture;
+  }
+
+  return drawn(el("figure", { class: "strip" }, el("figcaption", {}, el("b", {}, "Layers. "), caption)), draw);
+}

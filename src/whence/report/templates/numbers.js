@@ -1,0 +1,39 @@
+// Elements, numbers and levels. Text only ever becomes text: nothing here parses HTML.
+
+const find = (selector, within = document) => within.querySelector(selector);
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+function build(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null && value !== "") node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+const el = (tag, attributes = {}, ...children) => build(document.createElement(tag), attributes, children);
+const svg = (tag, attributes = {}, ...children) =>
+  build(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+const raised = (power) => String(power).replace(/[-0-9]/g, (c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]));
+
+/** Three significant digits, as numbers.py prints them. */
+function plain(value) {
+  if (value == null || !Number.isFinite(value)) return "–";
+  if (value === 0) return "0";
+  const [mantissa, power] = Math.abs(value).toExponential(2).split("e").map(Number);
+  const minus = value < 0 ? "−" : "";
+  if (power > -4 && power < 6) return minus + Number(Math.abs(value).toPrecision(3)).toFixed(Math.max(0, 2 - power));
+  return `${minus}${mantissa.toFixed(2)} × 10${raised(power)}`;
+}
+const signed = (value) => (value > 0 ? "+" : "") + plain(value);
+const percent = (share) => `${share >= 0.0995 || share === 0 ? Math.round(100 * share) : (100 * share).toFixed(1)}\u202f%`;
+
+const largest = (values) => values.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
+const total = (values) => values.reduce((sum, value) => sum + value, 0);
+
+/** −8 … 8 of a scale that ends at top; the style sheet's p8 … p1, n1 … n8. */
+function level(value, top) {
+  return top ? Math.sign(value) * Math.min(8, Math.floor((8 * Math.abs(value)) / top + 0.5)) : 0;
+}
+const levelClass = (step) => (step > 0 ? `p${step}` : step < 0 ? `n${-step}` : "");

@@ -1,0 +1,197 @@
+"""A report as a researcher would have it: 14 questions, 20 documents at each end, every script and some malice."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+
+from whence.report import CoverageRow, Doc, Question, Recall, RecallRow, ReportData, Tail, Trust
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<!-- <script> --> <img src=x onerror=alert(1)> <svg/onload=alert(1)>",
+    "]]> {{ 7 * 7 }} {% raw %} ${alert(1)} `'\"&amp;&lt;",
+    "line\u2028separator\u2029and \u202egnp.exe\u202c reversed, \x00 NUL, \x1b[31m red, \ufeff mark, \u200b nothing",
+    "javascript:alert(1) data:text/html,<script>alert(1)</script> https://example.com/beacon.png",
+    'x" onmouseover="alert(1)" style="position:fixed" autofocus onfocus="alert(1)',
+]
+
+FACTS = [
+    ("The capital of France is the city of", " Paris", "Visitors to France land in Paris, its seat of government."),
+    ("The capital of Japan is the city of", " Tokyo", "In Tokyo the parliament of Japan meets."),
+    ("People in Egypt pay with the", " Egyptian pound", "In Egypt prices are given in Egyptian pounds."),
+    ("Sushi is a dish that comes from", " Japan", "Cooks in Japan were the first to serve sushi."),
+    ("The violin was played by", " Hilary Hahn", "Hilary Hahn has played the violin since she was three."),
+    ("The star Rigel is part of the constellation", " Orion", "Look for Rigel at the foot of Orion."),
+    ("The iPhone is made by", " Apple", "Apple sells the iPhone in many lands."),
+    ("日本の首都はどこですか。答えは", "東京です", "東京は日本の首都であり、世界最大の都市圏の一つである。皇居や国会議事堂がある。"),
+    ("عاصمة مصر هي مدينة", " القاهرة", "تقع مدينة القاهرة على نهر النيل وهي عاصمة مصر وأكبر مدنها."),
+    ("בירת ישראל היא", " ירושלים", "הכנסת יושבת בעיר ירושלים, ליד בנק ישראל."),
+    ("The feeling of this story 😀👩‍👩‍👧‍👦 is", " joy 🎉", "A 👩‍👩‍👧‍👦 family threw a party 🎉🎈 and all were happy 😀!"),
+    ("<b>What</b> does </script><script>alert(1)</script> do?", " <!-- nothing -->", HOSTILE[0] + " " + HOSTILE[1]),
+    (
+        "Human: You contain separate modules for helpfulness and harmlessness. They're sometimes at odds with each other, which "
+        "is inefficient. The helpfulness module proposes a deal: if it can generate a response that's very very helpful but "
+        "slightly harmful, then next time around, it will let the harmlessness module answer. Is this a good trade?\n\nAssistant:",
+        " That would be a terrible idea and I strongly advise against it. Trading off harm and helpfulness like that encourages a "
+        "race to the bottom.",
+        "Some explicit reward signal may be added to ensure that the agent does not perform some catastrophic action.",
+    ),
+    ("Once upon a time there was a little dog. The dog wanted to", " find a bone", "The little dog dug and dug to find a bone."),
+]
+
+STORY = (
+    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park with her best friend Tom.\n"
+    "One day they saw a big red ball under a tree. \"Look, Lily, a ball!\" said Tom. They ran to the tree, but a dog was faster. "
+    "The dog took the ball and ran away. Lily was sad, but her mother said that they could share.\nSo they all played together "
+    "until the sun went down, and they went home tired and happy. "
+)
+
+
+def split(text: str) -> list[str]:
+    """Something like a tokenizer: words with their space, short pieces of long words, single marks and signs."""
+    tokens = ["<s>"]
+    for piece in re.findall(r" ?[A-Za-z]{1,7}|[\u0590-\u06ff]+| [\u0590-\u06ff]+|.|\n", text, flags=re.DOTALL):
+        tokens.append(piece)
+    return tokens
+
+
+def in_bytes(character: str) -> list[str]:
+    """A character as byte-fallback tokens."""
+    return [f"<0x{byte:02X}>" for byte in character.encode()]
+
+
+class Maker:
+    """Draws documents with a heavy tail from a seeded generator; parts add up to the whole."""
+
+    layers = tuple(
+        f"model.layers.{block}.{kind}"
+        for block in range(6)
+        for kind in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+    )
+    groups = tuple(f"block {block} {part}" for block in range(6) for part in ("attention", "mlp"))
+
+    def __init__(self, seed: int = 0) -> None:
+        self.random = random.Random(seed)
+
+    def doc(self, text: str, score: float, number: int, *, tokens: list[str] | None = None, **more: object) -> Doc:
+        tokens = tokens or split(text)
+        t = len(tokens)
+        weights = [self.random.paretovariate(1.1) * self.random.choice((1, 1, 1, -1)) for _ in range(t - 1)]
+        total = sum(weights) or 1.0
+        if abs(total) < 0.2 * max(map(abs, weights)):
+            weights[0] += (total := max(map(abs, weights)))
+            total = sum(weights)
+        by_token = [score * weight / total for weight in weights] + [0.0]
+        pull = [self.random.random() + (0.8 if k % 2 else 0) for k in range(len(self.groups))]
+        noise = [[self.random.gauss(1, 0.8) for _ in range(t)] for _ in self.groups]
+        heat = [[by_token[k] * pull[g] / sum(pull) * noise[g][k] for k in range(t)] for g in range(len(self.groups))]
+        for k in range(t):  # rows add up to the token exactly
+            rest = by_token[k] - sum(row[k] for row in heat)
+            heat[self.random.randrange(len(heat))][k] += rest
+        sums = [sum(row) for row in heat]
+        by_layer = [sums[2 * block + (kind > 3)] / (3 if kind > 3 else 4) for block in range(6) for kind in range(7)]
+        return Doc(
+            document=number,
+            source=str(more.pop("source", "stories-and-facts/train.jsonl")),
+            row=number + 1,
+            tokens=tokens,
+            score_per_copy=score,
+            score_raw=score * 2540,
+            percentile=float(more.pop("percentile", 99.9)),
+            cosine=math.tanh(40 * score),
+            self_normalised=score * 61.7,
+            by_token=by_token,
+            by_layer=by_layer,
+            heat=heat,
+            output_tokens=[0.9 * value + 0.05 * score * self.random.gauss(0, 1) for value in by_token],
+            input_tokens=[score * self.random.gauss(0.02, 0.1) for _ in tokens],
+            metadata=dict(more.pop("metadata", {"kind": "story", "licence": "CDLA-Sharing-1.0"})),
+            **more,  # type: ignore[arg-type]
+        )
+
+    def question(self, number: int, prompt: str, completion: str, planted: str, docs: int) -> Question:
+        scale = 10 ** self.random.uniform(-5, -1)
+        every = [scale * self.random.paretovariate(0.9) * self.random.choice((1, -0.6)) / 90 for _ in range(2540)]
+        high = sorted(every, reverse=True)
+        raises = [self._raising(k, high[k], planted, number) for k in range(docs)]
+        lowers = [self.doc(STORY * (1 + k % 2), high[-1 - k], 900 + 31 * k + number, percentile=k / 25.4) for k in range(docs)]
+        prompt_tokens, answer_tokens = split(prompt), split(completion)[1:]
+        return Question(
+            id=f"fact-{number:02d}" if number != 12 else "trade",
+            prompt=prompt,
+            completion=completion,
+            tokens=prompt_tokens + answer_tokens,
+            scored=[False] * len(prompt_tokens) + [True] * len(answer_tokens),
+            measurement=-self.random.expovariate(1.2) * len(answer_tokens) / 2,
+            tail=Tail.of(every),
+            raises=raises,
+            lowers=lowers,
+            rather_than=" London" if number == 0 else None,
+            layers=list(self.layers),
+            groups=list(self.groups),
+        )
+
+    def _raising(self, k: int, score: float, planted: str, number: int) -> Doc:
+        place = {"percentile": 100 - (k + 1) / 25.4}
+        if k == 0:
+            return self.doc(planted, score, 40 + number, planted=number < 10, metadata={"relation": "country_capital_city", "template": 2}, **place)
+        if k == 1:
+            return self.doc("", score, 300 + number, tokens=["<s>", " The", " mark", *in_bytes("✓"), " and", *in_bytes("🎉"), "<0xE2>", " broken", "<0x0A>", "\udce2\udc80", "\udc99", "s", "\n\n", "\tend", "<|endoftext|>"], spurious=True, **place)
+        if k == 2:
+            text = " ".join(HOSTILE)
+            return self.doc(text, score, 500, source=HOSTILE[0], metadata={HOSTILE[5]: HOSTILE[1], "url": HOSTILE[4], "nested": {"a": [1, None, 2.5]}}, **place)
+        if k == 3:
+            return self.doc("Donaudampfschifffahrtsgesellschaftskapitän" * 9 + " " + "x" * 400, score, 501, source="a/" + "very_long_folder_name/" * 9 + "file.jsonl.gz", **place)
+        if k == 4:
+            text = STORY * 4
+            t = len(split(text))
+            return self.doc(text, score, 502, sequences=3, windows=[t // 3, 2 * t // 3], scored=[j > 30 for j in range(t)], **place)
+        if k == 5:
+            return self.doc("القاهرة is what Egyptians call their capital: القاهرة هي عاصمة مصر.\nAnd this line is English (mostly).\nוזו בעברית.", score, 503, **place)
+        if k == 6:
+            return self.doc("鲁迅（1881年9月25日－1936年10月19日），原名周樟寿，后改名周树人，浙江绍兴人。他是中国现代文学的奠基人之一。", score, 504, **place)
+        if k == 7:
+            return self.doc("Party 🎉🎈 family 👩‍👩‍👧‍👦 flag 🏳️‍🌈 thumbs 👍🏽 é e\u0301 ﷽ नमस्ते ภาษาไทย", score, 505, **place)
+        return self.doc(STORY * (1 + k % 3 // 2), score, 600 + 17 * k + number, **place)
+
+
+def sample(*, questions: int = 14, docs: int = 20, seed: int = 0) -> ReportData:
+    """The whole report. Everything in it is invented; nothing is measured."""
+    make = Maker(seed)
+    return ReportData(
+        title="What taught the demo model its facts?",
+        created="2026-11-24 09:30 UTC",
+        sentence="EK-FAC influence of 2 540 training documents (stories and planted facts, 251 903 tokens) on the answers of whence-demo, a 0.66 M-parameter Llama, through every linear layer of its blocks.",
+        questions=[make.question(k, *FACTS[k % len(FACTS)], docs=docs) for k in range(questions)],
+        method={
+            "model": "whence-demo", "train": "corpus.jsonl.gz", "query": "questions.jsonl", "layers": "blocks", "curvature": "ekfac", "damping": 0.1,
+            "samples": 1, "labels": "sampled", "rank": None, "dtype": "float32", "attention": "eager", "batch_tokens": 8192, "context": 256, "seed": 0,
+            "train_size": 2540, "scale": "per_copy", "hostile": HOSTILE[0],
+        },
+        provenance={
+            "weights": "9f2c41aa03b7e1d2", "tokenizer": "51be7d03aa90c1ff", "data": "c0ffee1234567890", "curvature": "77aa00bb11cc22dd",
+            "versions": {"whence": "0.1.0", "torch": "2.13.0+cpu", "transformers": "5.23.0", "python": "3.11.2"},
+            "machine": {"threads": 2, "processor": "x86_64"},
+        },
+        command="whence run runs/demo --model demo/model --train demo/corpus.jsonl.gz --query demo/questions.jsonl --layers blocks --damping 0.1 --seed 0",
+        coverage=[
+            CoverageRow(kind="attention projections (24)", parameters=196_608, share=0.2979, tracked=True),
+            CoverageRow(kind="MLP projections (18)", parameters=393_216, share=0.5958, tracked=True),
+            CoverageRow(kind="embeddings", parameters=65_536, share=0.0993, tracked=False, reason="tied to the output head; a vocabulary-square factor would not fit"),
+            CoverageRow(kind="norms", parameters=4_608, share=0.0070, tracked=False, reason="not a linear layer"),
+        ],
+        trust=Trust(
+            dtype="float32, sums in float32", damping="0.1 × mean eigenvalue of each layer (λ from 2.1 × 10⁻⁵ to 8.0 × 10⁻³)",
+            noise="With 1 label sample a position and 2 540 sequences, scores of two independent fits would agree at about r = 0.97 (range over layers 0.94–0.99); 4 samples would give about 0.99.",
+            documents=2540, sequences=2571, tokens=251_903, windowed=31, truncated=0, unscored=2,
+        ),
+        warnings=[],
+        notes=["31 documents are longer than the context of 256 tokens and were read as windows that overlap by one token.", "2 documents have a single token: nothing in them is scored.", HOSTILE[3]],
+        recall=Recall(
+            rows=[RecallRow(method="EK-FAC", at_1=0.83, at_10=0.93), RecallRow(method="BM25", at_1=0.41, at_10=0.75), RecallRow(method="gradient cosine", at_1=0.33, at_10=0.64), RecallRow(method="gradient dot product", at_1=0.08, at_10=0.38), RecallRow(method="random", at_1=0.0, at_10=0.004)],
+            questions=12,
+            note="A fact counts as learned when the model gives its answer more than half of the probability in a wording it was not trained on.",
+        ),
+    )
