@@ -110,7 +110,7 @@ def test_a_cut_of_a_wide_gradient_is_near_the_best_of_its_rank():
     draw = torch.Generator().manual_seed(0)
     for shape in ((2, 60, 130), (2, 130, 60)):
         matrices = torch.randn(shape, generator=draw, dtype=torch.float64)
-        left, values, right = torch.linalg.svd(matrices, full_matrices=False)
+        left, _, right = torch.linalg.svd(matrices, full_matrices=False)
         matrices = (left * torch.arange(1, 61, dtype=torch.float64) ** -0.7) @ right
         best = (torch.arange(1, 61, dtype=torch.float64) ** -0.7)[16:].norm()
         for dtype in (torch.float64, torch.float32):
