@@ -201,7 +201,9 @@ def _check(settings: RunSettings) -> None:
         raise RefusedSetting("damping", f"damping must be a number or abs:NUMBER, not {share!r}") from None
     if not (amount > 0 and math.isfinite(amount)):
         hint = "the curvature is singular without it; 0.1 (a tenth of the mean eigenvalue) is the usual value"
-        raise RefusedSetting("damping", f"damping must be positive, not {share}", hint=hint)
+        raise RefusedSetting(
+            "damping", f"damping must be positive, not {f'{amount:g}' if share == amount else share}", hint=hint
+        )
     least = {"samples": 1, "rank": 1, "context": 2, "batch_tokens": 1, "limit": 1, "train_size": 1, "top": 1, "seed": 0}
     for name, low in least.items():
         value = getattr(settings, name)

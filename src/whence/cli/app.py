@@ -1,0 +1,127 @@
+"""The command ``whence``: its table of commands, and what becomes of their errors.
+
+    exit code 0    done
+              1    a `WhenceError`: what went wrong, which thing, and a hint, on stderr; never a traceback
+              2    the command line cannot be understood
+            130    interrupted; what was finished is kept
+
+Anything else that is raised is a mistake of ours and keeps its traceback. Data goes to stdout, and all else to
+stderr. A reader that closes the pipe early (``whence … | head``) has what it wanted: that is no error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from cyclopts import App, CycloptsError
+
+from whence.cli.demo import demo
+from whence.cli.fit import fit
+from whence.cli.help import PlainHelp, help_of
+from whence.cli.plan import plan
+from whence.cli.prepare import prepare
+from whence.cli.report import report
+from whence.cli.run import run
+from whence.cli.score import score
+from whence.cli.self import self_influence
+from whence.errors import StorageError, WhenceError
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "demo": demo,
+    "run": run,
+    "plan": plan,
+    "prepare": prepare,
+    "fit": fit,
+    "score": score,
+    "self": self_influence,
+    "report": report,
+}
+"""In the order in which a person meets them, which is the order of the help."""
+
+OVERVIEW = """\
+Which training data made this model do this, and where in the data and in the network?
+
+Start with `whence demo`, which explains itself in minutes; then
+`whence run runs/mine --model … --train … --ask … --answer …`.
+
+Settings beyond the flags, with an explanation of each, are in the settings.toml
+of every run; `whence run RUN --settings FILE` starts from such a file.\
+"""
+
+
+def build() -> App:
+    """The command line, assembled. `docs/commands.py` makes the reference page from it."""
+    app = App(
+        name="whence",
+        help=OVERVIEW,
+        version=lambda: f"whence {version('whence')}",
+        help_format="plaintext",
+        help_formatter=PlainHelp(OVERVIEW),
+        group_commands="Commands",
+        group_parameters="Options",
+        group_arguments="Arguments",
+        suppress_keyboard_interrupt=False,
+    )
+    for position, (name, function) in enumerate(COMMANDS.items()):
+        text = help_of(function)
+        summary = text.partition("\n")[0]
+        formatter = PlainHelp(text)
+        app.command(function, name=name, help=summary, help_formatter=formatter, version_flags=[], sort_key=position)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; the entry point of ``whence``."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(tokens)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or flushing at exit would complain again
+        code = 0
+    sys.exit(code)
+
+
+def _run(tokens: list[str]) -> int:
+    try:
+        build()(tokens, exit_on_error=False, print_error=False, result_action="return_none")
+    except CycloptsError as error:
+        error.verbose = False
+        command = " ".join(["whence", *(error.command_chain or ())])
+        return _complain(f"{command}: {error}", f"see `{command} --help`", code=2)
+    except WhenceError as error:
+        return _complain(error.message, error.hint)
+    except KeyboardInterrupt:
+        return _complain("\ninterrupted; what was finished is kept, run the same command to continue", code=130)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if (refused := _storage_error(error)) is None:
+            raise
+        return _complain(refused.message, refused.hint)
+    return 0
+
+
+def _storage_error(error: OSError) -> StorageError | None:
+    """What the disk refused, wherever it did: artifacts say it themselves, a report or a log may not."""
+    where = f" at {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            f"no space left{where}; what was finished is kept",
+            hint="free some space, then run the same command to continue; `whence plan` says how much is needed",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError(f"no permission to write or read{where}", hint="name a folder that is yours")
+    return None
+
+
+def _complain(message: str, hint: str | None = None, *, code: int = 1) -> int:
+    print(message, file=sys.stderr)
+    if hint is not None:
+        print(f"hint: {hint}", file=sys.stderr)
+    return code

@@ -1,0 +1,53 @@
+"""``whence plan``."""
+
+from __future__ import annotations
+
+from whence.cli import flags
+from whence.cli.output import show
+
+
+def plan(
+    run: flags.Run | None = None,
+    /,
+    *,
+    model: flags.Model = None,
+    train: flags.Train = None,
+    query: flags.Query = None,
+    ask: flags.Ask = None,
+    answer: flags.Answer = None,
+    layers: flags.Layers = None,
+    curvature: flags.Curvature = None,
+    samples: flags.Samples = None,
+    rank: flags.Rank = None,
+    dtype: flags.Dtype = None,
+    limit: flags.Limit = None,
+    settings: flags.Settings = None,
+    json: flags.Json = False,
+) -> None:
+    """Say what a run would take; change nothing.
+
+    Passes over the data, tokens, operations, peak memory, bytes on disk, the
+    layers that would be tracked and those left out, and the work units.
+
+    Examples:
+      whence plan --model models/toy --train train.jsonl
+      whence plan toy.toml --samples 8
+    """
+    _, chosen = flags.gather(
+        run,
+        settings,
+        model=model,
+        train=train,
+        query=query,
+        ask=ask,
+        answer=answer,
+        layers=layers,
+        curvature=curvature,
+        samples=samples,
+        rank=rank,
+        dtype=dtype,
+        limit=limit,
+    )
+    from whence.jobs.plan import plan as job
+
+    show(job(chosen), as_json=json)
