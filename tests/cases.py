@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +37,9 @@ class Case:
         return dense.Oracle(self.model, self.layers, self.examples, self.kind, **settings)
 
 
-def lm(**shape: Any) -> Case:
+def lm(count: int = 6, **shape: Any) -> Case:
     model = tiny.language_model(**shape)
-    return Case(model, linears(model.layers, "layers."), toys.sequences(), "tokens")
+    return Case(model, linears(model.layers, "layers."), toys.sequences(count), "tokens")
 
 
 def table(*sizes: int, bias: bool = True, regression: bool = False) -> Case:
@@ -73,3 +73,18 @@ THEIRS: dict[str, Callable[[], Case]] = {
     for name in tiny.ARCHITECTURES
     for tied in (None, True)
 }
+
+
+class Interrupted(toys.TinyData):
+    """Data whose reader is killed at the start of a unit."""
+
+    def killed_after(self, count: int) -> Interrupted:
+        """How many units can be read before it happens; the check before a pass reads the first and the last."""
+        object.__setattr__(self, "left", count)
+        return self
+
+    def batches(self, unit: int) -> Iterator[Batch]:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        object.__setattr__(self, "left", self.left - 1)
+        yield from super().batches(unit)

@@ -258,9 +258,9 @@ def probes(model: nn.Module, layers: Sequence[str]) -> Iterator[tuple[dict[str, 
     seen: dict[str, Tensor] = {}
     zeros: dict[str, Tensor] = {}
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            inputs = args[0].detach().flatten(0, -2)
+    def hook(name: str) -> Callable[..., Tensor]:
+        def record(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> Tensor:
+            inputs = [*args, *named.values()][0].detach().flatten(0, -2)
             biased = getattr(module, "bias", None) is not None
             seen[name] = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1) if biased else inputs
             zeros[name] = torch.zeros_like(output, requires_grad=True)
@@ -268,7 +268,7 @@ def probes(model: nn.Module, layers: Sequence[str]) -> Iterator[tuple[dict[str, 
 
         return record
 
-    handles = [model.get_submodule(name).register_forward_hook(hook(name)) for name in layers]
+    handles = [model.get_submodule(name).register_forward_hook(hook(name), with_kwargs=True) for name in layers]
     try:
         yield seen, zeros
     finally:

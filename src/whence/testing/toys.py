@@ -99,7 +99,7 @@ class TinyData:
     Args:
         examples: Batches of one, numbered 0, 1, … in this order.
         batch_size: How many share a batch; batches never cross a unit.
-        cuts: Where units begin (after 0), as sequence counts; None makes 16 units, or one a sequence.
+        cuts: Where units begin (after 0), as sequence counts; None makes units of three sequences.
         padding: Positions of padding beyond the longest of a batch.
         order: The order in which sequences are dealt to units; None is as numbered.
     """
@@ -119,8 +119,7 @@ class TinyData:
     def members(self) -> list[list[int]]:
         """The sequence numbers of each unit."""
         order = list(range(self.sequences)) if self.order is None else list(self.order)
-        step = max(1, self.sequences // 16)
-        edges = [0, *(range(step, self.sequences, step) if self.cuts is None else self.cuts), self.sequences]
+        edges = [0, *(range(3, self.sequences, 3) if self.cuts is None else self.cuts), self.sequences]
         return [order[a:b] for a, b in itertools.pairwise(edges)]
 
     @property
