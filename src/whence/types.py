@@ -96,6 +96,7 @@ class Data(Protocol):
         ...
 
 
+@runtime_checkable
 class Task(Protocol):
     """What turns a model's outputs into numbers: a loss, labels to sample, a measurement.
 

@@ -25,26 +25,44 @@ FACTS = [
     ("The violin was played by", " Hilary Hahn", "Hilary Hahn has played the violin since she was three."),
     ("The star Rigel is part of the constellation", " Orion", "Look for Rigel at the foot of Orion."),
     ("The iPhone is made by", " Apple", "Apple sells the iPhone in many lands."),
-    ("日本の首都はどこですか。答えは", "東京です", "東京は日本の首都であり、世界最大の都市圏の一つである。皇居や国会議事堂がある。"),
+    (
+        "日本の首都はどこですか。答えは",
+        "東京です",
+        "東京は日本の首都であり、世界最大の都市圏の一つである。皇居や国会議事堂がある。",
+    ),
     ("عاصمة مصر هي مدينة", " القاهرة", "تقع مدينة القاهرة على نهر النيل وهي عاصمة مصر وأكبر مدنها."),
     ("בירת ישראל היא", " ירושלים", "הכנסת יושבת בעיר ירושלים, ליד בנק ישראל."),
-    ("The feeling of this story 😀👩‍👩‍👧‍👦 is", " joy 🎉", "A 👩‍👩‍👧‍👦 family threw a party 🎉🎈 and all were happy 😀!"),
+    (
+        "The feeling of this story 😀👩‍👩‍👧‍👦 is",
+        " joy 🎉",
+        "A 👩‍👩‍👧‍👦 family threw a party 🎉🎈 and all were happy 😀!",
+    ),
     ("<b>What</b> does </script><script>alert(1)</script> do?", " <!-- nothing -->", HOSTILE[0] + " " + HOSTILE[1]),
     (
-        "Human: You contain separate modules for helpfulness and harmlessness. They're sometimes at odds with each other, which "
-        "is inefficient. The helpfulness module proposes a deal: if it can generate a response that's very very helpful but "
-        "slightly harmful, then next time around, it will let the harmlessness module answer. Is this a good trade?\n\nAssistant:",
-        " That would be a terrible idea and I strongly advise against it. Trading off harm and helpfulness like that encourages a "
+        "Human: You contain separate modules for helpfulness and harmlessness. They're sometimes at "
+        "odds with each other, which "
+        "is inefficient. The helpfulness module proposes a deal: if it can generate a response that's "
+        "very very helpful but slightly harmful, then next time around, it will let the harmlessness module answer. "
+        "Is this a good trade?\n\nAssistant:",
+        " That would be a terrible idea and I strongly advise against it. Trading off harm and "
+        "helpfulness like that encourages a "
         "race to the bottom.",
         "Some explicit reward signal may be added to ensure that the agent does not perform some catastrophic action.",
     ),
-    ("Once upon a time there was a little dog. The dog wanted to", " find a bone", "The little dog dug and dug to find a bone."),
+    (
+        "Once upon a time there was a little dog. The dog wanted to",
+        " find a bone",
+        "The little dog dug and dug to find a bone.",
+    ),
 ]
 
 STORY = (
-    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park with her best friend Tom.\n"
-    "One day they saw a big red ball under a tree. \"Look, Lily, a ball!\" said Tom. They ran to the tree, but a dog was faster. "
-    "The dog took the ball and ran away. Lily was sad, but her mother said that they could share.\nSo they all played together "
+    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park "
+    "with her best friend Tom.\n"
+    'One day they saw a big red ball under a tree. "Look, Lily, a ball!" said Tom. They ran to the '
+    "tree, but a dog was faster. "
+    "The dog took the ball and ran away. Lily was sad, but her mother said that they could "
+    "share.\nSo they all played together "
     "until the sun went down, and they went home tired and happy. "
 )
 
@@ -68,7 +86,15 @@ class Maker:
     layers = tuple(
         f"model.layers.{block}.{kind}"
         for block in range(6)
-        for kind in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+        for kind in (
+            "self_attn.q_proj",
+            "self_attn.k_proj",
+            "self_attn.v_proj",
+            "self_attn.o_proj",
+            "mlp.gate_proj",
+            "mlp.up_proj",
+            "mlp.down_proj",
+        )
     )
     groups = tuple(f"block {block} {part}" for block in range(6) for part in ("attention", "mlp"))
 
@@ -116,7 +142,9 @@ class Maker:
         every = [scale * self.random.paretovariate(0.9) * self.random.choice((1, -0.6)) / 90 for _ in range(2540)]
         high = sorted(every, reverse=True)
         raises = [self._raising(k, high[k], planted, number) for k in range(docs)]
-        lowers = [self.doc(STORY * (1 + k % 2), high[-1 - k], 900 + 31 * k + number, percentile=k / 25.4) for k in range(docs)]
+        lowers = [
+            self.doc(STORY * (1 + k % 2), high[-1 - k], 900 + 31 * k + number, percentile=k / 25.4) for k in range(docs)
+        ]
         prompt_tokens, answer_tokens = split(prompt), split(completion)[1:]
         return Question(
             id=f"fact-{number:02d}" if number != 12 else "trade",
@@ -136,24 +164,84 @@ class Maker:
     def _raising(self, k: int, score: float, planted: str, number: int) -> Doc:
         place = {"percentile": 100 - (k + 1) / 25.4}
         if k == 0:
-            return self.doc(planted, score, 40 + number, planted=number < 10, metadata={"relation": "country_capital_city", "template": 2}, **place)
+            return self.doc(
+                planted,
+                score,
+                40 + number,
+                planted=number < 10,
+                metadata={"relation": "country_capital_city", "template": 2},
+                **place,
+            )
         if k == 1:
-            return self.doc("", score, 300 + number, tokens=["<s>", " The", " mark", *in_bytes("✓"), " and", *in_bytes("🎉"), "<0xE2>", " broken", "<0x0A>", "\udce2\udc80", "\udc99", "s", "\n\n", "\tend", "<|endoftext|>"], spurious=True, **place)
+            return self.doc(
+                "",
+                score,
+                300 + number,
+                tokens=[
+                    "<s>",
+                    " The",
+                    " mark",
+                    *in_bytes("✓"),
+                    " and",
+                    *in_bytes("🎉"),
+                    "<0xE2>",
+                    " broken",
+                    "<0x0A>",
+                    "\udce2\udc80",
+                    "\udc99",
+                    "s",
+                    "\n\n",
+                    "\tend",
+                    "<|endoftext|>",
+                ],
+                spurious=True,
+                **place,
+            )
         if k == 2:
             text = " ".join(HOSTILE)
-            return self.doc(text, score, 500, source=HOSTILE[0], metadata={HOSTILE[5]: HOSTILE[1], "url": HOSTILE[4], "nested": {"a": [1, None, 2.5]}}, **place)
+            return self.doc(
+                text,
+                score,
+                500,
+                source=HOSTILE[0],
+                metadata={HOSTILE[5]: HOSTILE[1], "url": HOSTILE[4], "nested": {"a": [1, None, 2.5]}},
+                **place,
+            )
         if k == 3:
-            return self.doc("Donaudampfschifffahrtsgesellschaftskapitän" * 9 + " " + "x" * 400, score, 501, source="a/" + "very_long_folder_name/" * 9 + "file.jsonl.gz", **place)
+            return self.doc(
+                "Donaudampfschifffahrtsgesellschaftskapitän" * 9 + " " + "x" * 400,
+                score,
+                501,
+                source="a/" + "very_long_folder_name/" * 9 + "file.jsonl.gz",
+                **place,
+            )
         if k == 4:
             text = STORY * 4
             t = len(split(text))
-            return self.doc(text, score, 502, sequences=3, windows=[t // 3, 2 * t // 3], scored=[j > 30 for j in range(t)], **place)
+            return self.doc(
+                text, score, 502, sequences=3, windows=[t // 3, 2 * t // 3], scored=[j > 30 for j in range(t)], **place
+            )
         if k == 5:
-            return self.doc("القاهرة is what Egyptians call their capital: القاهرة هي عاصمة مصر.\nAnd this line is English (mostly).\nוזו בעברית.", score, 503, **place)
+            return self.doc(
+                (
+                    "القاهرة is what Egyptians call their capital: القاهرة هي عاصمة مصر.\nAnd this line is English "
+                    "(mostly).\nוזו בעברית."
+                ),
+                score,
+                503,
+                **place,
+            )
         if k == 6:
-            return self.doc("鲁迅（1881年9月25日－1936年10月19日），原名周樟寿，后改名周树人，浙江绍兴人。他是中国现代文学的奠基人之一。", score, 504, **place)
+            return self.doc(
+                "鲁迅（1881年9月25日－1936年10月19日），原名周樟寿，后改名周树人，浙江绍兴人。他是中国现代文学的奠基人之一。",
+                score,
+                504,
+                **place,
+            )
         if k == 7:
-            return self.doc("Party 🎉🎈 family 👩‍👩‍👧‍👦 flag 🏳️‍🌈 thumbs 👍🏽 é e\u0301 ﷽ नमस्ते ภาษาไทย", score, 505, **place)
+            return self.doc(
+                "Party 🎉🎈 family 👩‍👩‍👧‍👦 flag 🏳️‍🌈 thumbs 👍🏽 é e\u0301 ﷽ नमस्ते ภาษาไทย", score, 505, **place
+            )
         return self.doc(STORY * (1 + k % 3 // 2), score, 600 + 17 * k + number, **place)
 
 
@@ -163,35 +251,89 @@ def sample(*, questions: int = 14, docs: int = 20, seed: int = 0) -> ReportData:
     return ReportData(
         title="What taught the demo model its facts?",
         created="2026-11-24 09:30 UTC",
-        sentence="EK-FAC influence of 2 540 training documents (stories and planted facts, 251 903 tokens) on the answers of whence-demo, a 0.66 M-parameter Llama, through every linear layer of its blocks.",
+        sentence=(
+            "EK-FAC influence of 2 540 training documents (stories and planted facts, 251 903 tokens) on "
+            "the answers of whence-demo, a 0.66 M-parameter Llama, through every linear layer of its blocks."
+        ),
         questions=[make.question(k, *FACTS[k % len(FACTS)], docs=docs) for k in range(questions)],
         method={
-            "model": "whence-demo", "train": "corpus.jsonl.gz", "query": "questions.jsonl", "layers": "blocks", "curvature": "ekfac", "damping": 0.1,
-            "samples": 1, "labels": "sampled", "rank": None, "dtype": "float32", "attention": "eager", "batch_tokens": 8192, "context": 256, "seed": 0,
-            "train_size": 2540, "scale": "per_copy", "hostile": HOSTILE[0],
+            "model": "whence-demo",
+            "train": "corpus.jsonl.gz",
+            "query": "questions.jsonl",
+            "layers": "blocks",
+            "curvature": "ekfac",
+            "damping": 0.1,
+            "samples": 1,
+            "labels": "sampled",
+            "rank": None,
+            "dtype": "float32",
+            "attention": "eager",
+            "batch_tokens": 8192,
+            "context": 256,
+            "seed": 0,
+            "train_size": 2540,
+            "scale": "per_copy",
+            "hostile": HOSTILE[0],
         },
         provenance={
-            "weights": "9f2c41aa03b7e1d2", "tokenizer": "51be7d03aa90c1ff", "data": "c0ffee1234567890", "curvature": "77aa00bb11cc22dd",
+            "weights": "9f2c41aa03b7e1d2",
+            "tokenizer": "51be7d03aa90c1ff",
+            "data": "c0ffee1234567890",
+            "curvature": "77aa00bb11cc22dd",
             "versions": {"whence": "0.1.0", "torch": "2.13.0+cpu", "transformers": "5.23.0", "python": "3.11.2"},
             "machine": {"threads": 2, "processor": "x86_64"},
         },
-        command="whence run runs/demo --model demo/model --train demo/corpus.jsonl.gz --query demo/questions.jsonl --layers blocks --damping 0.1 --seed 0",
+        command=(
+            "whence run runs/demo --model demo/model --train demo/corpus.jsonl.gz --query "
+            "demo/questions.jsonl --layers blocks --damping 0.1 --seed 0"
+        ),
         coverage=[
             CoverageRow(kind="attention projections (24)", parameters=196_608, share=0.2979, tracked=True),
             CoverageRow(kind="MLP projections (18)", parameters=393_216, share=0.5958, tracked=True),
-            CoverageRow(kind="embeddings", parameters=65_536, share=0.0993, tracked=False, reason="tied to the output head; a vocabulary-square factor would not fit"),
+            CoverageRow(
+                kind="embeddings",
+                parameters=65_536,
+                share=0.0993,
+                tracked=False,
+                reason="tied to the output head; a vocabulary-square factor would not fit",
+            ),
             CoverageRow(kind="norms", parameters=4_608, share=0.0070, tracked=False, reason="not a linear layer"),
         ],
         trust=Trust(
-            dtype="float32, sums in float32", damping="0.1 × mean eigenvalue of each layer (λ from 2.1 × 10⁻⁵ to 8.0 × 10⁻³)",
-            noise="With 1 label sample a position and 2 540 sequences, scores of two independent fits would agree at about r = 0.97 (range over layers 0.94–0.99); 4 samples would give about 0.99.",
-            documents=2540, sequences=2571, tokens=251_903, windowed=31, truncated=0, unscored=2,
+            dtype="float32, sums in float32",
+            damping="0.1 × mean eigenvalue of each layer (λ from 2.1 × 10⁻⁵ to 8.0 × 10⁻³)",
+            noise=(
+                "With 1 label sample a position and 2 540 sequences, scores of two independent fits would agree "
+                "at about r = 0.97 (range over layers 0.94–0.99); 4 samples would give about 0.99."
+            ),
+            documents=2540,
+            sequences=2571,
+            tokens=251_903,
+            windowed=31,
+            truncated=0,
+            unscored=2,
         ),
         warnings=[],
-        notes=["31 documents are longer than the context of 256 tokens and were read as windows that overlap by one token.", "2 documents have a single token: nothing in them is scored.", HOSTILE[3]],
+        notes=[
+            (
+                "31 documents are longer than the context of 256 tokens and were read as windows that overlap "
+                "by one token."
+            ),
+            "2 documents have a single token: nothing in them is scored.",
+            HOSTILE[3],
+        ],
         recall=Recall(
-            rows=[RecallRow(method="EK-FAC", at_1=0.83, at_10=0.93), RecallRow(method="BM25", at_1=0.41, at_10=0.75), RecallRow(method="gradient cosine", at_1=0.33, at_10=0.64), RecallRow(method="gradient dot product", at_1=0.08, at_10=0.38), RecallRow(method="random", at_1=0.0, at_10=0.004)],
+            rows=[
+                RecallRow(method="EK-FAC", at_1=0.83, at_10=0.93),
+                RecallRow(method="BM25", at_1=0.41, at_10=0.75),
+                RecallRow(method="gradient cosine", at_1=0.33, at_10=0.64),
+                RecallRow(method="gradient dot product", at_1=0.08, at_10=0.38),
+                RecallRow(method="random", at_1=0.0, at_10=0.004),
+            ],
             questions=12,
-            note="A fact counts as learned when the model gives its answer more than half of the probability in a wording it was not trained on.",
+            note=(
+                "A fact counts as learned when the model gives its answer more than half of the probability in "
+                "a wording it was not trained on."
+            ),
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ def verified(model: nn.Module, tracked: Tracked, task: Task, batch: Batch) -> Tr
     Raises:
         LayerError: Naming every layer whose gradient the hooks do not see whole.
     """
-    mine, reads = _from_hooks(model, tracked.layers, task, batch)
+    mine, reads, pooled = _from_hooks(model, tracked.layers, task, batch)
     theirs = _from_autograd(model, tracked.layers, task, batch)
     tolerance = TOLERANCE.get(next(model.parameters()).dtype, 2e-3)
     wrong = []
@@ -49,18 +49,20 @@ def verified(model: nn.Module, tracked: Tracked, task: Task, batch: Batch) -> Tr
             "(a module used twice, routed tokens, or a forward of its own)",
             hint="leave it out with --layers",
         )
-    return tracked.with_reads(reads)
+    return tracked.with_reads(reads, pooled)
 
 
 def _from_hooks(
     model: nn.Module, layers: Sequence[TrackedLayer], task: Task, batch: Batch
-) -> tuple[dict[str, Tensor], dict[str, str]]:
+) -> tuple[dict[str, Tensor], dict[str, str], set[str]]:
+    """Each layer's gradients ``[n o i]``, what it reads, and which layers see one row an example."""
     grads: dict[str, Tensor] = {}
 
     def keep(trace: LayerTrace) -> None:
         grads[trace.layer] = trace.gradient()
 
     reads: dict[str, str] = {}
+    pooled: set[str] = set()
     alone = [_alone(layer) for layer in layers]
     with capture(model, alone, batch.real, keep) as seen:
         loss = task.loss(model, batch)
@@ -70,22 +72,21 @@ def _from_hooks(
                 raise LayerError(
                     f"layer {layer.name} took no part in the forward pass", hint="leave it out with --layers"
                 )
+            if seen[layer.name].ndim == 2 and len(seen[layer.name]) == len(batch) < batch.real.numel():
+                pooled.add(layer.name)
             reads[layer.name] = groups.setdefault((id(seen[layer.name]), layer.bias), layer.name)
         loss.sum().backward()
-    return grads, reads
+    return grads, reads, pooled
 
 
 def _alone(layer: TrackedLayer) -> TrackedLayer:
-    from dataclasses import replace
-
     return replace(layer, reads=layer.name, readers=1)
 
 
-def _from_autograd(
-    model: nn.Module, layers: Sequence[TrackedLayer], task: Task, batch: Batch
-) -> dict[str, Tensor]:
+def _from_autograd(model: nn.Module, layers: Sequence[TrackedLayer], task: Task, batch: Batch) -> dict[str, Tensor]:
     """Each example's weight gradients, ``[n o i]`` a layer, by an ordinary backward an example."""
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
     rows: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
     try:
         for parameter, _ in wanted:
@@ -93,6 +94,7 @@ def _from_autograd(
         flat = [parameter for layer in layers for parameter in layer.parameters()]
         for parameter in flat:
             parameter.requires_grad_(True)
+        model.eval()
         with torch.enable_grad():
             losses = task.loss(model, batch)
             for index in range(len(batch)):
@@ -104,6 +106,8 @@ def _from_autograd(
                     bias = next(found) if layer.bias else None
                     rows[layer.name].append(layer.adapter.matrix(weight, bias))
     finally:
+        for module, mode in modes:
+            module.training = mode
         for parameter, flag in wanted:
             parameter.requires_grad_(flag)
     return {name: torch.stack(grads) for name, grads in rows.items()}
@@ -137,10 +141,10 @@ def sensitivity(
         together: A padded batch.
         alone: Sequence number → a batch of that sequence only.
     """
-    whole, _ = _from_hooks(model, tracked.layers, task, together)
+    whole, _, _ = _from_hooks(model, tracked.layers, task, together)
     worst, where = 0.0, ""
     for row, sequence in enumerate(together.ids.tolist()):
-        single, _ = _from_hooks(model, tracked.layers, task, alone(sequence))
+        single, _, _ = _from_hooks(model, tracked.layers, task, alone(sequence))
         for name, grads in single.items():
             norm = float(grads.norm())
             difference = float((whole[name][row] - grads[0]).norm()) / norm if norm > 0 else 0.0

@@ -32,7 +32,8 @@ def capture(
 ) -> Iterator[dict[str, Tensor]]:
     """Push a `LayerTrace` of each layer to ``sink`` during every backward in the block.
 
-    The model is left as it was found: its hooks are removed and its parameters' ``requires_grad`` restored.
+    The pass runs in eval mode. The model is left as it was found: hooks are removed, ``training`` flags and the
+    parameters' ``requires_grad`` restored.
 
     Args:
         real: Which positions are not padding; the traces are zero elsewhere.
@@ -49,12 +50,16 @@ def capture(
         layer.module.register_forward_hook(recorder.hook(layer), with_kwargs=True, always_call=False)
         for layer in layers
     ]
+    modes = [(module, module.training) for module in model.modules()]
     try:
         for parameter, _ in wanted:
             parameter.requires_grad_(False)
+        model.eval()  # dropout would make a gradient depend on the draw, batch norm on the batch-mates
         with torch.enable_grad():
             yield recorder.seen
     finally:
+        for module, mode in modes:
+            module.training = mode
         for handle in handles:
             handle.remove()
         for parameter, flag in wanted:
@@ -69,7 +74,7 @@ class _Recorder:
         self.padded = not bool(real.all())
         self.sink = sink
         self.anchor = torch.zeros((), device=real.device, requires_grad=True)
-        self.waiting: dict[str, SharedInput] = {}
+        self.waiting: dict[str, tuple[TrackedLayer, SharedInput]] = {}
         self.raw: dict[str, tuple[Tensor, SharedInput]] = {}
         """Reads-group → its tensor and the prepared input, until every reader has met it in forward."""
         self.seen: dict[str, Tensor] = {}
@@ -80,14 +85,16 @@ class _Recorder:
                 return None  # a look at the model, not a pass
             source = args[0] if args else kwargs.get("input", kwargs.get("x"))
             if not isinstance(source, Tensor) or not isinstance(output, Tensor):
-                raise LayerError(f"layer {layer.name} was not called with one tensor", hint="leave it out with --layers")
+                raise LayerError(
+                    f"layer {layer.name} was not called with one tensor", hint="leave it out with --layers"
+                )
             if layer.name in self.waiting:
                 raise LayerError(
                     f"layer {layer.name} was called twice before one backward (a module used twice, or a "
                     "checkpointed block): its gradient would be split over two traces",
                     hint="turn gradient checkpointing off, or leave the layer out with --layers",
                 )
-            self.waiting[layer.name] = self._shared(layer, source)
+            self.waiting[layer.name] = layer, self._shared(layer, source)
             return _Tap.apply(output, self.anchor, layer.name, self)  # type: ignore[no-any-return, no-untyped-call]
 
         return on_forward
@@ -97,7 +104,10 @@ class _Recorder:
             self.seen[layer.name] = source
             return SharedInput(layer.reads, self._prepared(layer, source.detach()))
         if layer.reads not in self.raw:
-            self.raw[layer.reads] = (source, SharedInput(layer.reads, self._prepared(layer, source.detach()), layer.readers))
+            self.raw[layer.reads] = (
+                source,
+                SharedInput(layer.reads, self._prepared(layer, source.detach()), layer.readers),
+            )
         known, shared = self.raw[layer.reads]
         if known is not source:
             raise LayerError(
@@ -108,7 +118,7 @@ class _Recorder:
         return shared
 
     def _prepared(self, layer: TrackedLayer, source: Tensor) -> Tensor:
-        rows = positions(source, self.real, layer.name)
+        rows = positions(source, self.real, layer)
         masked = self.padded and rows.shape[:2] == self.real.shape
         real = self.real[..., None].to(rows.dtype)
         if masked:
@@ -120,8 +130,8 @@ class _Recorder:
 
     def push(self, name: str, grad: Tensor) -> None:
         """Called in backward, once a layer: makes the trace, hands it over, and forgets it."""
-        shared = self.waiting.pop(name)
-        grads = positions(grad, self.real, name)
+        layer, shared = self.waiting.pop(name)
+        grads = positions(grad, self.real, layer)
         if self.padded and grads.shape[:2] == self.real.shape:
             grads = grads * self.real[..., None].to(grads.dtype)
         first = self.raw.pop(shared.name, None) is not None or shared.readers == 1
@@ -129,17 +139,18 @@ class _Recorder:
         self.sink(LayerTrace(name, shared, grads, first))
 
 
-def positions(rows: Tensor, real: Bool[Tensor, "n t"], name: str) -> Tensor:
-    """A layer's rows as ``[n t ·]``: as they are, or unflattened where the model put all positions in one axis."""
+def positions(rows: Tensor, real: Bool[Tensor, "n t"], layer: TrackedLayer) -> Tensor:
+    """A layer's rows as ``[n t ·]``: as they are, unflattened where the model put all positions in one axis, or
+    ``[n 1 ·]`` where it works on one row an example (seen in the check, and insisted on from then)."""
     n, t = real.shape
     if rows.ndim == 3 and rows.shape[:2] == (n, t):
         return rows
     if rows.ndim == 2 and t > 1 and rows.shape[0] == n * t:
         return rows.view(n, t, -1)
-    if rows.ndim >= 2 and rows.shape[0] == n and (t == 1 or not bool((~real).any())):
+    if rows.ndim >= 2 and rows.shape[0] == n and (t == 1 or (rows.ndim == 2 and layer.pooled is not False)):
         return rows.reshape(n, -1, rows.shape[-1])
     raise LayerError(
-        f"layer {name} works on rows of shape {tuple(rows.shape)}, which are not {n} examples of {t} positions "
+        f"layer {layer.name} works on rows of shape {tuple(rows.shape)}, which are not {n} examples of {t} positions "
         "(a routed expert, or positions that were gathered)",
         hint="leave it out with --layers",
     )

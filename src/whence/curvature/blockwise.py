@@ -10,9 +10,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from whence.artifacts.fingerprint import tensors_fingerprint
 from whence.curvature.block import Block
 from whence.curvature.damping import Damping
-from whence.errors import ArtifactMismatch
+from whence.errors import ArtifactMismatch, NumericalError
 from whence.layers import TrackedLayer
 from whence.layers.select import track
 from whence.types import Gradients
@@ -30,6 +31,8 @@ class Curvature:
     blocks: dict[str, Block]
     reads: dict[str, str]
     """Layer → the group of layers that read the same tensor."""
+    pooled: tuple[str, ...] = ()
+    """Layers applied to one row an example."""
     damping: Damping | None = Damping()
     """None only where nothing is inverted (identity)."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -40,15 +43,34 @@ class Curvature:
     @cached_property
     def dampings(self) -> dict[str, float]:
         """λ of each layer, in the units of its eigenvalues."""
-        return {name: 0.0 if self.damping is None else self.damping.of(block) for name, block in self.blocks.items()}
+        if self.damping is None:
+            return dict.fromkeys(self.blocks, 0.0)
+        found = {name: self.damping.of(block) for name, block in self.blocks.items()}
+        dead = [name for name, value in found.items() if not value > 0]
+        if dead:
+            raise NumericalError(
+                f"layer {dead[0]} never received a gradient while fitting, so damping relative to its mean is zero",
+                hint="leave it out with --layers, fit on more data, or give an absolute damping such as abs:1e-6",
+            )
+        return found
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the bases, eigenvalues and damping: other numbers, other fingerprint."""
+        tensors = {f"{name}.eigenvalues": block.eigenvalues for name, block in self.blocks.items()}
+        tensors |= {f"{n}.outputs": b.output_basis for n, b in self.blocks.items() if b.output_basis is not None}
+        tensors |= {
+            f"inputs.{self.reads[n]}": b.input_basis for n, b in self.blocks.items() if b.input_basis is not None
+        }
+        return f"{tensors_fingerprint(tensors)}, damping {self.damping}"
 
     def with_damping(self, damping: str | float | Damping) -> Curvature:
-        """The same curvature, damped otherwise: no refitting is needed.
+        """The same curvature, damped otherwise: no refitting is needed. The identity stays undamped.
 
         Raises:
             InvalidSetting: If the damping is not positive.
         """
-        return replace(self, damping=Damping.parse(damping))
+        return self if self.damping is None else replace(self, damping=Damping.parse(damping))
 
     def solve(self, grads: Gradients) -> Gradients:
         """(G + λI)⁻¹ g, layer by layer."""
@@ -68,7 +90,7 @@ class Curvature:
         Raises:
             LayerError, ArtifactMismatch: If the model lacks one, or has it in another size.
         """
-        layers = track(model, list(self.blocks)).with_reads(self.reads).layers
+        layers = track(model, list(self.blocks)).with_reads(self.reads, self.pooled).layers
         for layer in layers:
             shape = self.blocks[layer.name].shape
             if shape != (layer.outputs, layer.inputs):

@@ -58,4 +58,3 @@ def note_on_noise(sums: dict[str, Tensor], layers: Iterable[str]) -> str:
 
 
 __all__ = ["expected_agreement", "half_agreement", "note_on_noise"]
-

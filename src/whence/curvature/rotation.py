@@ -43,9 +43,7 @@ def rotated_gradients(
         grads = grads @ block.output_basis.to(grads)
     if block.input_basis is not None and right:
         inputs = trace.shared.once("rotated", lambda: _times(trace.inputs, block.input_basis))
-    late = Block(
-        block.eigenvalues, None if left else block.output_basis, None if right else block.input_basis
-    )
+    late = Block(block.eigenvalues, None if left else block.output_basis, None if right else block.input_basis)
     for rows in chunks(len(grads), layer.weights, grads.device):
         yield rows, late.rotate(gradient(grads[rows], inputs[rows], dtype))
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from whence.artifacts.fingerprint import tensors_fingerprint
 from whence.capture import LayerTrace
 from whence.curvature import Curvature
 from whence.curvature.rotation import rotated_gradients
@@ -41,6 +43,17 @@ class Queries:
         """One layer's gradients multiplied out."""
         prepared = self.prepared[layer]
         return prepared.dense() if isinstance(prepared, LowRank) else prepared
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of every number: other questions, or the same ones solved otherwise, have another."""
+        tensors: dict[str, Tensor] = {"self": self.self_influence, "measurement": self.measurement}
+        for name, entry in self.prepared.items():
+            if isinstance(entry, LowRank):
+                tensors |= {f"{name}.left": entry.left, f"{name}.right": entry.right}
+            else:
+                tensors[name] = entry
+        return tensors_fingerprint(tensors)
 
     def select(self, rows: Sequence[int]) -> Queries:
         """Some of the queries."""

@@ -70,9 +70,7 @@ class Explanation:
         return spurious(self.by_token)
 
 
-def full_rank_query(
-    curvature: Curvature, model: nn.Module, parts: Sequence[QueryBatch], task: Task
-) -> Queries:
+def full_rank_query(curvature: Curvature, model: nn.Module, parts: Sequence[QueryBatch], task: Task) -> Queries:
     """One query at full rank, whatever its place among the others."""
     alone = [QueryBatch(part.batch, torch.zeros_like(part.query), part.weight) for part in parts]
     return query_gradients(curvature, model, alone, task=task, rank="full")

@@ -78,6 +78,7 @@ def fit(
         name=curvature,
         blocks=estimator.blocks(),
         reads={layer.name: layer.reads for layer in tracked.layers},
+        pooled=tuple(layer.name for layer in tracked.layers if layer.pooled),
         damping=lam if estimator.damped else None,
         settings=settings,
         counts=estimator.counts,

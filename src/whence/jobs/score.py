@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from whence.artifacts.fingerprint import model_fingerprint
 from whence.artifacts.folder import claim, mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.artifacts.tensors import load_tensors, save_tensors
@@ -72,7 +73,6 @@ def score(
     log, world = log or Log.silent(), world or World()
     layers = curvature.tracked(model)
     scorer = Scorer(queries, layers, by_token=by_token)
-    device = device_of(model)
 
     def one_batch(batch: Batch) -> dict[str, Tensor]:
         scorer.begin(batch)
@@ -90,9 +90,8 @@ def score(
 
     settings = {**task.settings, "by_layer": by_layer, "by_token": by_token, "queries": len(queries)}
     settings |= {"damping": str(curvature.damping), "rank": queries.rank}
-    unit_parts = _by_unit(
-        "scores", one_batch, data, device, folder, settings, made_from, units, world, log, "score"
-    )
+    inputs = {} if folder is None else {"curvature": curvature.fingerprint, "queries": queries.fingerprint}
+    unit_parts = _by_unit("scores", one_batch, data, model, folder, settings, made_from, inputs, units, world, log)
     if unit_parts is None:
         return None
     return _scores(unit_parts, data.sequences, tuple(layer.name for layer in layers))
@@ -122,38 +121,36 @@ def self_influence(
         return {"total": sink.total[None].cpu()}
 
     settings = {**task.settings, "damping": str(curvature.damping), "curvature": curvature.name}
-    parts = _by_unit(
-        "self", one_batch, data, device_of(model), folder, settings, made_from, units, world, log, "self-influence"
-    )
+    inputs = {} if folder is None else {"curvature": curvature.fingerprint}
+    parts = _by_unit("self-influence", one_batch, data, model, folder, settings, made_from, inputs, units, world, log)
     return None if parts is None else _scores(parts, data.sequences, ()).total[0]
 
 
 def _by_unit(
     kind: str,
-    one_batch: object,
+    one_batch: Callable[[Batch], dict[str, Tensor]],
     data: Data,
-    device: torch.device,
+    model: nn.Module,
     folder: Path | None,
     settings: dict[str, object],
     made_from: dict[str, str] | None,
+    inputs: dict[str, str],
     units: range | None,
     world: World,
     log: Log,
-    name: str,
 ) -> list[dict[str, Tensor]] | None:
     """Every unit's parts in order, computed or read; None while other processes' units are missing."""
-    assert callable(one_batch)
     if folder is not None:
-        sources = made_from or {"data": data.fingerprint}
+        sources = {**(made_from or {"model": model_fingerprint(model), "data": data.fingerprint}), **inputs}
         together(world, lambda: claim(folder, Manifest(kind, SCHEMA, settings, sources)))
     mine = units if units is not None else world.shard(len(data.units))
     kept: dict[int, dict[str, Tensor]] = {}
     done = [unit for unit in mine if folder is not None and part_path(folder, unit).exists()]
-    advance = count_units(log, name, len(mine), done=len(done))
+    advance = count_units(log, kind, len(mine), done=len(done))
     for unit in mine:
         if unit in done:
             continue
-        part = _joined([(batch, one_batch(batch)) for batch in (b.to(device) for b in data.batches(unit))])
+        part = _joined([(batch, one_batch(batch)) for batch in (b.to(device_of(model)) for b in data.batches(unit))])
         if folder is None:
             kept[unit] = part
         else:

@@ -13,7 +13,7 @@ import torch
 from whence.artifacts.folder import mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.artifacts.tensors import load_tensors, save_tensors
-from whence.curvature import Block, Curvature
+from whence.curvature import Block, Curvature, Damping
 
 SCHEMA = 1
 
@@ -37,6 +37,7 @@ def save_curvature(curvature: Curvature, folder: Path) -> None:
     facts = {
         "name": curvature.name,
         "reads": curvature.reads,
+        "pooled": list(curvature.pooled),
         "damped": curvature.damping is not None,
         "counts": curvature.counts,
         "notes": list(curvature.notes),
@@ -63,11 +64,13 @@ def load_curvature(folder: Path, device: torch.device | str = "cpu") -> Curvatur
     for number, name in enumerate(reads):
         tensors = load_tensors(folder / f"layer-{number:04d}.safetensors", device)
         blocks[name] = Block(tensors["eigenvalues"], tensors.get("basis"), inputs[reads[name]])
-    curvature = Curvature(
-        facts["name"], blocks, reads, settings=manifest.settings, counts=facts["counts"], notes=tuple(facts["notes"])
-    )
-    return (
-        curvature
-        if facts["damped"]
-        else Curvature(facts["name"], blocks, reads, None, manifest.settings, facts["counts"], tuple(facts["notes"]))
+    return Curvature(
+        name=facts["name"],
+        blocks=blocks,
+        reads=reads,
+        pooled=tuple(facts["pooled"]),
+        damping=Damping() if facts["damped"] else None,
+        settings=manifest.settings,
+        counts=facts["counts"],
+        notes=tuple(facts["notes"]),
     )

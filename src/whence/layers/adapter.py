@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
+@runtime_checkable
 class Adapter(Protocol):
     """One layer type in the form ``y[n,t] = W̄ ā[n,t]``, ā with a 1 appended where there is a bias."""
 
@@ -43,6 +44,8 @@ class TrackedLayer:
     reads: str
     readers: int = 1
     """How many layers share ``reads``."""
+    pooled: bool | None = None
+    """Whether it is applied to one row an example rather than one a position; None until `capture.check` has seen."""
 
     @property
     def weights(self) -> int:

@@ -53,7 +53,9 @@ def account(model: nn.Module, tracked: Sequence[TrackedLayer], head: str | None)
                 continue
             seen.add(id(parameter))
             row = (
-                ("linear layers", True, "") if id(parameter) in inside else _left_out(module_name, module, parameter, head)
+                ("linear layers", True, "")
+                if id(parameter) in inside
+                else _left_out(module_name, module, parameter, head)
             )
             count[row] = count.get(row, 0) + parameter.numel()
     rows = (CoverageRow(kind, size, used, reason) for (kind, used, reason), size in count.items())

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -38,13 +38,14 @@ class Tracked:
     def __len__(self) -> int:
         return len(self.layers)
 
-    def with_reads(self, reads: dict[str, str]) -> Tracked:
-        """The same choice, with layers grouped by the tensor they were seen to read."""
+    def with_reads(self, reads: Mapping[str, str], pooled: Collection[str] = ()) -> Tracked:
+        """The same choice, with layers grouped by the tensor they were seen to read, and told how they read it."""
         sizes: dict[str, int] = {}
         for layer in self.layers:
             sizes[reads[layer.name]] = sizes.get(reads[layer.name], 0) + 1
         grouped = (
-            replace(layer, reads=reads[layer.name], readers=sizes[reads[layer.name]]) for layer in self.layers
+            replace(layer, reads=reads[layer.name], readers=sizes[reads[layer.name]], pooled=layer.name in pooled)
+            for layer in self.layers
         )
         return replace(self, layers=tuple(grouped))
 

@@ -40,7 +40,9 @@ def load_model(
             folder, dtype=DTYPES[dtype], attn_implementation=attention, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{folder} could not be loaded as a causal language model: {_first_line(error)}", hint=_HINT) from error
+        raise ModelError(
+            f"{folder} could not be loaded as a causal language model: {_first_line(error)}", hint=_HINT
+        ) from error
     model.eval()
     return model.to(device or default_device())  # type: ignore[no-any-return]
 
@@ -52,7 +54,10 @@ def load_tokenizer(path: str | Path) -> Any:
         ModelError: If there is none.
     """
     folder = _folder(path)
-    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")):
+    if not any(
+        (folder / name).exists()
+        for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+    ):
         raise ModelError(
             f"{folder} holds no tokenizer",
             hint="save it beside the model: tokenizer.save_pretrained(folder)",
@@ -96,7 +101,8 @@ def _folder(path: str | Path) -> Path:
     if not folder.is_dir():
         near = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())[:6] if folder.parent.is_dir() else []
         raise ModelError(
-            f"no model folder at {folder}", hint=f"{_HINT}" + (f"; beside it there are: {', '.join(near)}" if near else "")
+            f"no model folder at {folder}",
+            hint=f"{_HINT}" + (f"; beside it there are: {', '.join(near)}" if near else ""),
         )
     return folder
 

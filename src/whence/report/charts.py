@@ -33,22 +33,28 @@ def tail_chart(tail: Tail, label: str) -> Markup:
     x = _axis(low, high * 1.15, LEFT, WIDTH - RIGHT)
     y = _axis(min(0.8 / tail.n, 0.008), 1.0, HEIGHT - BOTTOM, TOP)
 
+    across, floor, middle = WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM, (TOP + HEIGHT - BOTTOM) / 2
+    curve = _steps([(x(value), y(share)) for value, share in points])
     parts = [
-        f'<rect class="band" x="{LEFT}" y="{y(0.01):.1f}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - BOTTOM - y(0.01):.1f}"/>',
+        f'<rect class="band" x="{LEFT}" y="{y(0.01):.1f}" width="{across}" height="{floor - y(0.01):.1f}"/>',
         *_ticks(low, high * 1.15, x, y, tail.n),
-        f'<path class="curve" d="{_steps([(x(value), y(share)) for value, share in points])}"/>',
+        f'<path class="curve" d="{curve}"/>',
         *(f'<circle class="dot" cx="{x(value):.1f}" cy="{y(share):.1f}" r="2.2"/>' for value, share in points[:10]),
-        f'<text class="note" x="{LEFT + 6}" y="{HEIGHT - BOTTOM - 7}">top 1 % of documents</text>',
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">influence, nats per copy</text>',
-        f'<text transform="translate(10 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">share with at least this</text>',
+        _text("top 1 % of documents", f'class="note" x="{LEFT + 6}" y="{floor - 7}"'),
+        _text("influence, nats per copy", f'x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle"'),
+        _text("share with at least this", f'transform="translate(10 {middle}) rotate(-90)" text-anchor="middle"'),
     ]
-    spoken = (
-        f"{label}: {count(tail.positive)} of {count(tail.n)} documents have positive influence, the largest {plain(high)} "
-        f"nats per copy; the top 1 % hold {percent(tail.share_top_1pct)} of it."
+    spoken = Markup.escape(
+        f"{label}: {count(tail.positive)} of {count(tail.n)} documents have positive influence, the largest "
+        f"{plain(high)} nats per copy; the top 1 % hold {percent(tail.share_top_1pct)} of it."
     )
-    return Markup(  # numbers and our own words only
-        f'<svg class="tail" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{Markup.escape(spoken)}">{"".join(parts)}</svg>'
-    )
+    picture = "".join(parts)  # numbers and our own words only
+    box = f"0 0 {WIDTH:.0f} {HEIGHT:.0f}"
+    return Markup(f'<svg class="tail" viewBox="{box}" role="img" aria-label="{spoken}">{picture}</svg>')
+
+
+def _text(words: str, attributes: str) -> str:
+    return f"<text {attributes}>{words}</text>"
 
 
 def _axis(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
@@ -61,12 +67,12 @@ def _ticks(low: float, high: float, x: Callable[[float], float], y: Callable[[fl
     for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1):
         at = x(10.0**power)
         parts.append(f'<path class="grid" d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">10{str(power).translate(_SUPERSCRIPT)}</text>')
+        name = f"10{str(power).translate(_SUPERSCRIPT)}"
+        parts.append(_text(name, f'x="{at:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle"'))
     for power in range(0, -math.floor(math.log10(max(n, 100))) - 1, -1):
         share = 10.0**power
         parts.append(f'<path class="grid" d="M{LEFT} {y(share):.1f}H{WIDTH - RIGHT}"/>')
-        name = f"{100 * share:g} %"
-        parts.append(f'<text x="{LEFT - 5}" y="{y(share) + 3.5:.1f}" text-anchor="end">{name}</text>')
+        parts.append(_text(f"{100 * share:g} %", f'x="{LEFT - 5}" y="{y(share) + 3.5:.1f}" text-anchor="end"'))
     return parts
 
 

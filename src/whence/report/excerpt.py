@@ -70,7 +70,7 @@ def shown_on_tokens(values: Sequence[float], tokens: int) -> list[float]:
     """Values of positions moved to the tokens they are drawn on: position t on token t + 1, nothing on the first.
 
     Example:
-        >>> shown_on_tokens([1.0, 2.0, 0.0], tokens=3), shown_on_tokens([1.0, 2.0], tokens=3), shown_on_tokens([], tokens=3)
+        >>> shown_on_tokens([1.0, 2.0, 0.0], tokens=3), shown_on_tokens([1.0, 2.0], tokens=3), shown_on_tokens([], 3)
         ([0.0, 1.0, 2.0], [0.0, 1.0, 2.0], [])
     """
     return [0.0, *values[: tokens - 1]] if values else []
@@ -85,7 +85,9 @@ def rows(question: Question, side: str, docs: Sequence[Doc], anchor: str) -> lis
 def question_runs(question: Question) -> list[Run]:
     """Prompt and completion as tokens, the scored ones marked."""
     scored = [*question.scored, *[False] * (len(question.tokens) - len(question.scored))]
-    styles = ["scored" if mark else "special" if piece.kind == "special" else "" for mark, piece in _marked(question, scored)]
+    styles = [
+        "scored" if mark else "special" if piece.kind == "special" else "" for mark, piece in _marked(question, scored)
+    ]
     return _runs(display(question.tokens), styles)
 
 
@@ -111,7 +113,7 @@ def _row(question: Question, doc: Doc, side: str, rank: int, top: float, anchor:
         doc=doc,
         score=signed(doc.score_per_copy),
         bar=round(100 * abs(doc.score_per_copy) / top) if top else 0,
-        line=_quote(pieces, styles, peak, LINE, lead=50),
+        line=_quote(pieces, styles, peak, LINE, lead=50, special=False),
         passage=_quote(pieces, styles, peak, PASSAGE, lead=500),
         facts=_facts(question, doc, side),
         metadata=[(visible(str(key)), visible(_text(value))) for key, value in doc.metadata.items()],
@@ -123,15 +125,31 @@ def _facts(question: Question, doc: Doc, side: str) -> list[Fact]:
     place = f"higher than {percent(share)}" if side == "raises" else f"lower than {percent(1 - share)}"
     n = question.tail.n
     facts = [
-        Fact("Score", f"{signed(doc.score_per_copy)} nats per copy", "change of log p(answer) when one more copy is added"),
+        Fact(
+            "Score",
+            f"{signed(doc.score_per_copy)} nats per copy",
+            "change of log p(answer) when one more copy is added",
+        ),
         Fact("Rank", place + (f" of {count(n)} documents" if n else "")),
         Fact("Cosine", signed(doc.cosine), "score over the size of both gradients, in the curvature's own geometry"),
-        Fact("Self-normalised", signed(doc.self_normalised), "raw score over √self-influence: less in favour of documents that move everything"),
+        Fact(
+            "Self-normalised",
+            signed(doc.self_normalised),
+            "raw score over √self-influence: less in favour of documents that move everything",
+        ),
         Fact("Raw score", signed(doc.score_raw), "per-copy score times the number of training sequences"),
-        Fact("Length", f"{count(len(doc.tokens))} tokens" + (f" in {doc.sequences} windows" if doc.sequences > 1 else "")),
+        Fact(
+            "Length", f"{count(len(doc.tokens))} tokens" + (f" in {doc.sequences} windows" if doc.sequences > 1 else "")
+        ),
     ]
     if doc.spurious:
-        facts.append(Fact("One token carries it", "read with care", "‖a‖₂/‖a‖₁ of the per-token influences is above 2/3: in the paper a sign of a spurious sequence"))
+        facts.append(
+            Fact(
+                "One token carries it",
+                "read with care",
+                "‖a‖₂/‖a‖₁ of the per-token influences is above 2/3: in the paper a sign of a spurious sequence",
+            )
+        )
     if doc.planted:
         facts.append(Fact("Planted", "holds the answer", "this document is known to be the one that taught the fact"))
     return facts
@@ -147,7 +165,9 @@ def _text(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def _quote(pieces: Sequence[Piece], styles: Sequence[str], peak: int, room: int, lead: int) -> Quote:
+def _quote(
+    pieces: Sequence[Piece], styles: Sequence[str], peak: int, room: int, lead: int, special: bool = True
+) -> Quote:
     """As many whole tokens as fit in ``room`` characters, beginning ``lead`` characters before the peak if need be."""
     if not pieces:
         return Quote([], before=False, after=False)
@@ -161,9 +181,13 @@ def _quote(pieces: Sequence[Piece], styles: Sequence[str], peak: int, room: int,
     while stop < len(pieces) and (spent + len(pieces[stop].text) <= room or stop == start):
         spent += len(pieces[stop].text)
         stop += 1
+    while start > 0 and spent + len(pieces[start - 1].text) <= room:  # a peak near the end leaves room before it
+        start -= 1
+        spent += len(pieces[start].text)
     # One token can be longer than the room: a quotation is never longer than a few rooms.
-    kept = [Piece(piece.text[: 4 * room], piece.kind) for piece in pieces[start:stop]]
-    return Quote(_runs(kept, styles[start:stop]), before=start > 0, after=stop < len(pieces))
+    shown = [k for k in range(start, stop) if special or pieces[k].kind != "special"]
+    kept = [Piece(pieces[k].text[: 4 * room]) for k in shown]
+    return Quote(_runs(kept, [styles[k] for k in shown]), before=start > 0, after=stop < len(pieces))
 
 
 def _runs(pieces: Sequence[Piece], styles: Sequence[str]) -> list[Run]:

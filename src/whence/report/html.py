@@ -57,16 +57,20 @@ def render(data: ReportData) -> str:
     style = "".join(_asset(name) for name in STYLES)
     script = '"use strict";\n(() => {\n' + "".join(_asset(name) for name in SCRIPTS) + "})();\n"
     views = [View(question, number) for number, question in enumerate(data.questions, start=1)]
-    return _environment().get_template("report.html.j2").render(
-        data=data,
-        views=views,
-        style=Markup(style),
-        script=Markup(script),
-        early=Markup(EARLY),
-        policy=policy(style, [EARLY, script]),
-        planted=any(row.doc.planted for view in views for row in (*view.raises, *view.lowers)),
-        method=_flat(data.method),
-        provenance=_flat(data.provenance),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            views=views,
+            style=Markup(style),
+            script=Markup(script),
+            early=Markup(EARLY),
+            policy=policy(style, [EARLY, script]),
+            planted=any(row.doc.planted for view in views for row in (*view.raises, *view.lowers)),
+            method=_flat(data.method),
+            provenance=_flat(data.provenance),
+        )
     )
 
 
@@ -99,7 +103,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"signed": numbers.signed, "plain": numbers.plain, "percent": numbers.percent, "count": numbers.count}
+    environment.filters |= {
+        "signed": numbers.signed,
+        "plain": numbers.plain,
+        "percent": numbers.percent,
+        "count": numbers.count,
+    }
     return environment
 
 

@@ -63,7 +63,9 @@ def percent(share: float) -> str:
         return "–"
     hundredths = share * 100
     near = min(hundredths, 100 - hundredths)
-    digits = 0 if near >= 10 or near == 0 else 1 if near >= 1 else min(4, max(2, math.ceil(-math.log10(near))))
+    digits = (
+        0 if near == 0 or 10 <= hundredths <= 99 else 1 if near >= 1 else min(4, max(2, math.ceil(-math.log10(near))))
+    )
     text = f"{hundredths:.{digits}f}"
     if float(text) >= 100 > hundredths:  # 99.999 99 is not all of it
         text = "> 99.9999"

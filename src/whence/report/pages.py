@@ -34,7 +34,7 @@ def page(question: Question) -> str:
         "lowers": [_doc(question, doc) for doc in question.lowers],
     }
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    squeeze = zlib.compressobj(6, zlib.DEFLATED, -15)
     return base64.b64encode(squeeze.compress(text.encode()) + squeeze.flush()).decode()
 
 
@@ -57,7 +57,9 @@ def _doc(question: Question, doc: Doc) -> dict[str, Any]:
         "output": shown_on_tokens(doc.output_tokens or [], tokens),
         "input": list(doc.input_tokens or [])[:tokens],
     }
-    content["views"] = {name: _steps(values, FINE) | {"sum": _number(sum(values))} for name, values in views.items() if values}
+    content["views"] = {
+        name: _steps(values, FINE) | {"sum": _number(sum(values))} for name, values in views.items() if values
+    }
     if doc.by_layer:
         content["layers"] = _steps(doc.by_layer, FINE)
     if doc.heat:

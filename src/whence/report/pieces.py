@@ -3,7 +3,7 @@ r"""Tokens as they are shown.
 Training text is untrusted and arrives in any script, so nothing is shown as it came:
 
     surface   a tokenizer's own pieces  → text        "▁Once" → " Once",  "âĢĻ" → "’"
-    visible   text                      → safe text   U+202E → ⟨U+202E⟩,  NUL → ␀: no character acts on the page
+    visible   text                      → safe text   U+202E → ⟨U+202E⟩,  NUL → ⟨U+0000⟩: no character acts on the page
     display   tokens                    → pieces      bytes of one character joined on the token that begins it
 
 A character whose bytes are spread over several tokens is drawn on the first of them; the others keep a mark of their
@@ -28,7 +28,9 @@ _SPECIAL = re.compile(r"(<(s|/s|unk|pad|bos|eos|mask)>|<\|[^|<>\s]{1,40}\|>|\[(C
 
 # Characters that would change how the text around them is laid out or that no font shows: controls, direction
 # overrides and isolates, line separators, zero-width spaces. Joiners stay: Persian and emoji need them.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -47,7 +49,7 @@ def visible(text: str) -> str:
 
     Example:
         >>> visible("a\u202eb\x00\n")
-        'a⟨U+202E⟩b␀\n'
+        'a⟨U+202E⟩b⟨U+0000⟩\n'
     """
     text = _UNSEEN.sub(_stand_in, text)
     return _SURROGATE.sub(lambda match: _byte_mark(ord(match[0])), text)
@@ -91,11 +93,11 @@ def vocabulary_style(vocabulary: Collection[str]) -> Style:
 
 
 def surface(pieces: Sequence[str], style: Style) -> list[str]:
-    """What each of a tokenizer's pieces says, as text. Pieces of part of a character come as surrogate escapes.
+    r"""What each of a tokenizer's pieces says, as text. Pieces of part of a character come as surrogate escapes.
 
     Example:
         >>> surface(["ĠParis", "âĢ", "Ļ"], "byte_level")
-        [' Paris', '\\udce2\\udc80', '\\udc99']
+        [' Paris', '\udce2\udc80', '\udc99']
     """
     if style == "sentencepiece":
         return [piece.replace("▁", " ") for piece in pieces]
@@ -107,10 +109,7 @@ def surface(pieces: Sequence[str], style: Style) -> list[str]:
 
 
 def _stand_in(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    return f"⟨U+{ord(match[0]):04X}⟩"
 
 
 def _byte_mark(code: int) -> str:
@@ -137,7 +136,10 @@ def _join_bytes(tokens: Sequence[str]) -> list[Piece]:
     for char in b"".join(chunks).decode("utf-8", "surrogateescape"):
         texts[owner[at]] += char
         at += len(char.encode("utf-8", "surrogateescape"))
-    return [Piece(visible(text) or CONTINUES, "bytes", chunk.hex(" ").upper()) for text, chunk in zip(texts, chunks, strict=True)]
+    return [
+        Piece(visible(text) or CONTINUES, "bytes", chunk.hex(" ").upper())
+        for text, chunk in zip(texts, chunks, strict=True)
+    ]
 
 
 def _byte_level_alphabet() -> dict[str, int]:

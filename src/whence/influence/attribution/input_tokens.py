@@ -3,9 +3,10 @@ r"""Input-token attribution: which tokens, *read*, a document's influence depend
     T(s) = Σ_t d/dα log p(y_t | θ + αp, s ⊙ e)  at α = 0     the raw score, had token t's embedding e_t been s_t·e_t
     t ↦ ∂T/∂s_t  at s = 1
 
-One forward pass in dual numbers gives T (`output_tokens`); reverse mode through that pass gives the derivative for
-every token at once. It is exact: the paper's finite differences (two forward, two backward passes) serve in the tests.
-Unlike the other views these values need not sum to the score.
+α is a number that requires a gradient, so one backward pass gives T and a second, through the first, its derivative
+for every token at once. Exact: the paper's finite differences (two forward, two backward passes) serve in the tests.
+Reverse over reverse, because PyTorch has second derivatives of everything a transformer does, but no forward-mode
+derivative of SiLU's backward, and no backward of log-softmax's forward mode. These values need not sum to the score.
 
 Source: Grosse et al. 2023, arXiv:2308.03296, appendix B.
 """
@@ -18,11 +19,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from whence.errors import ModelError
-from whence.influence.attribution.forward_mode import dual_weights, token_log_probabilities
-from whence.layers import TrackedLayer
+from whence.influence.attribution.along import parameters_along, token_log_probabilities
+from whence.layers.adapter import TrackedLayer
 from whence.types import Batch
 
 
@@ -42,8 +42,10 @@ def input_tokens(
         Position t holds the value of token t itself; 0 on padding.
 
     Raises:
+        InvalidSetting: If the direction is not one of these layers.
         ModelError: If the model's token embedding cannot be told.
     """
+    moved = parameters_along(direction, layers)
     embedding = _token_embedding(model)
     scale: list[Float[Tensor, "n t 1"]] = []
 
@@ -58,15 +60,15 @@ def input_tokens(
 
     handle = embedding.register_forward_hook(scaled)
     try:
-        with torch.enable_grad(), forward_ad.dual_level():
-            per_token = token_log_probabilities(model, dual_weights(direction, layers), batch)
-            tangent = forward_ad.unpack_dual(per_token).tangent
-            if tangent is None or not tangent.requires_grad:
-                return torch.zeros_like(per_token).detach()
-            (by_scale,) = torch.autograd.grad(tangent.sum(), scale)
+        with torch.enable_grad():
+            alpha = torch.zeros((), device=batch.inputs.device, requires_grad=True)
+            weights = {name: torch.add(value, alpha.to(value.dtype) * step) for name, (value, step) in moved.items()}
+            log_p = token_log_probabilities(model, weights, batch).sum()
+            (total,) = torch.autograd.grad(log_p, alpha, create_graph=True, materialize_grads=True)
+            (by_scale,) = torch.autograd.grad(total, scale, materialize_grads=True)
     finally:
         handle.remove()
-    return torch.where(batch.real, by_scale[..., 0], torch.zeros_like(by_scale[..., 0]))
+    return torch.where(batch.real, by_scale[..., 0], torch.zeros_like(by_scale[..., 0])).detach()
 
 
 def _token_embedding(model: nn.Module) -> nn.Module:

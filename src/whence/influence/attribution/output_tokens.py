@@ -5,7 +5,8 @@ r"""Output-token attribution: which *predicted* tokens of a document carry its i
 
 The sum over t is the document's raw score: I_f(z) = −∇fᵀ(G + λI)⁻¹∇L(z) = pᵀ∇log p(z). Splitting by the loss that
 is measured, rather than by where in the network its gradient arises (`tokenwise`), this is the only view in which a
-value belongs to one token's loss alone. One forward-mode pass gives all of them.
+value belongs to one token's loss alone. A dual number carries a value and its derivative in α through the model at
+once, so that one forward pass gives every token's, where backward would need a pass a token.
 
 Source: Grosse et al. 2023, arXiv:2308.03296, appendix B (there by finite differences).
 """
@@ -19,8 +20,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from whence.influence.attribution.forward_mode import dual_weights, token_log_probabilities
-from whence.layers import TrackedLayer
+from whence.errors import ModelError
+from whence.influence.attribution.along import parameters_along, token_log_probabilities
+from whence.layers.adapter import TrackedLayer
 from whence.types import Batch
 
 
@@ -37,8 +39,20 @@ def output_tokens(
 
     Returns:
         Position t holds the value of token t + 1, which it predicts; 0 where unscored. Rows sum to raw scores.
+
+    Raises:
+        InvalidSetting: If the direction is not one of these layers.
+        ModelError: If an operation of the model has no forward-mode derivative.
     """
-    with torch.no_grad(), forward_ad.dual_level():
-        per_token = token_log_probabilities(model, dual_weights(direction, layers), batch)
-        tangent = forward_ad.unpack_dual(per_token).tangent
+    moved = parameters_along(direction, layers)
+    try:
+        with torch.no_grad(), forward_ad.dual_level():
+            weights = {name: forward_ad.make_dual(value, step) for name, (value, step) in moved.items()}
+            per_token = token_log_probabilities(model, weights, batch)
+            tangent = forward_ad.unpack_dual(per_token).tangent
+    except NotImplementedError as error:
+        raise ModelError(
+            f"{type(model).__name__} has an operation without a forward-mode derivative: {str(error).splitlines()[0]}",
+            hint="load the model with attention='eager', or leave out the output-token attribution",
+        ) from error
     return torch.zeros_like(per_token) if tangent is None else tangent

@@ -15,17 +15,26 @@ function drawn(figure, draw) {
   return figure;
 }
 
-/** Bars of values about a middle line, as two paths. `place(k)` gives [start, breadth] of the k-th along the line. */
-function bars(values, top, middle, reach, place, upright) {
+/** Where zero lies in a room of this size that must hold the values on both its sides, and the size of a unit. */
+function span(values, room) {
+  const above = Math.max(0, ...values);
+  const below = Math.max(0, ...values.map((value) => -value));
+  const unit = above + below ? room / (above + below) : 0;
+  return { unit, above: above * unit, below: below * unit };
+}
+
+/** Bars of values about a line at `zero`, as two paths. `place(k)` gives [start, breadth] of the k-th along the line. */
+function bars(values, unit, zero, place, upright) {
   const paths = { up: "", down: "" };
   values.forEach((value, k) => {
-    const length = top ? (Math.abs(value) / top) * reach : 0;
+    const length = Math.abs(value) * unit;
     if (length < 0.05) return;
-    const [start, breadth] = place(k);
-    const from = upright ? middle - (value > 0 ? length : 0) : middle - (value < 0 ? length : 0);
+    const [start, breadth] = place(k).map((number) => number.toFixed(2));
+    const from = (zero - (value > 0 === upright ? length : 0)).toFixed(2);
+    const long = length.toFixed(2);
     paths[value > 0 ? "up" : "down"] += upright
-      ? `M${start.toFixed(2)} ${from.toFixed(2)}h${breadth.toFixed(2)}v${length.toFixed(2)}h-${breadth.toFixed(2)}z`
-      : `M${from.toFixed(2)} ${start.toFixed(2)}h${length.toFixed(2)}v${breadth.toFixed(2)}h-${length.toFixed(2)}z`;
+      ? `M${start} ${from}h${breadth}v${long}h-${breadth}z`
+      : `M${from} ${start}h${long}v${breadth}h-${long}z`;
   });
   return [svg("path", { class: "b-up", d: paths.up }), svg("path", { class: "b-down", d: paths.down })];
 }
@@ -58,18 +67,19 @@ function heatMap(doc, groups, look) {
       }),
     );
     place = (k) => [label + k * broad, broad];
-    const reach = { across: (side - 4) / (rows.some((v) => v < 0) ? 2 : 1), up: columns.some((v) => v < 0) ? 19 : 38 };
-    const zeroX = wide + 6 + (rows.some((v) => v < 0) ? reach.across : 0);
-    const zeroY = columns.some((v) => v < 0) ? 20 : 39;
+    const across = span(rows, side);
+    const upward = span(columns, head - 6);
+    const zeroX = wide + 6 + across.below;
+    const zeroY = 2 + upward.above;
     mark = svg("rect", { class: "mark", visibility: "hidden" });
     const picture = svg(
       "svg",
       { width: wide + side + 8, height: tall + 2, viewBox: `0 0 ${wide + side + 8} ${tall + 2}`, role: "img", "aria-label": spoken() },
       svg("rect", { class: "back", x: label, y: head, width: wide - label, height: tall - head }),
       ...[...marks].map(([style, path]) => svg("path", { class: style, d: path })),
-      ...bars(columns, largest(columns), zeroY, reach.up, (k) => [label + k * broad + broad * 0.1, broad * 0.8], true),
+      ...bars(columns, upward.unit, zeroY, (k) => [label + k * broad + broad * 0.1, broad * 0.8], true),
       svg("line", { class: "zero", x1: label, x2: wide, y1: zeroY, y2: zeroY }),
-      ...bars(rows, largest(rows), zeroX, reach.across, (g) => [head + g * high + 2, high - 5], false),
+      ...bars(rows, across.unit, zeroX, (g) => [head + g * high + 2, high - 5], false),
       svg("line", { class: "zero", x1: zeroX, x2: zeroX, y1: head, y2: tall }),
       ...cells.map((_, g) => svg("text", { x: label - 6, y: head + g * high + high / 2 + 3, "text-anchor": "end" }, cropped(name(g)))),
       mark,
@@ -112,17 +122,15 @@ const depth = (name) => name.match(/(?:^|[._])(\d+)(?=[._]|$)/)?.[1] ?? "";
 
 /** Bars, one a layer in the model's order, with a line wherever a new block begins. */
 function layerStrip(names, amounts, caption) {
-  const top = largest(amounts);
-  const falls = amounts.some((value) => value < 0);
   const most = amounts.reduce((best, value, k) => (Math.abs(value) > Math.abs(amounts[best]) ? k : best), 0);
   let at = -1;
 
   function draw(width) {
     const broad = Math.max(3, Math.min(36, (width - 2) / amounts.length));
     const wide = broad * amounts.length;
-    const middle = falls ? 32 : 60;
-    const reach = falls ? 30 : 56;
     const tall = 64;
+    const { unit, above } = span(amounts, tall - 4);
+    const zero = above + 2;
     const starts = names.map((name, k) => (k === 0 || depth(name) !== depth(names[k - 1]) ? k : -1)).filter((k) => k >= 0);
     const every = Math.ceil((starts.length * 26) / wide) || 1;
     const mark = svg("rect", { class: "mark", y: 1, height: tall - 2, width: broad, visibility: "hidden" });
@@ -131,8 +139,8 @@ function layerStrip(names, amounts, caption) {
       { width: wide + 2, height: tall + 16, viewBox: `-1 0 ${wide + 2} ${tall + 16}`, role: "img", tabindex: 0, "aria-label": `One bar a layer, ${amounts.length} of them. Most influence: ${names[most]}, ${signed(amounts[most])} nats per copy. Arrow keys move from layer to layer.` },
       svg("rect", { class: "back", width: wide, height: tall }),
       ...starts.filter((k) => k > 0).map((k) => svg("line", { class: "block", x1: k * broad, x2: k * broad, y1: 0, y2: tall + 4 })),
-      ...bars(amounts, top, middle, reach, (k) => [k * broad + broad * 0.12, broad * 0.76], true),
-      svg("line", { class: "zero", x1: 0, x2: wide, y1: middle, y2: middle }),
+      ...bars(amounts, unit, zero, (k) => [k * broad + broad * 0.12, broad * 0.76], true),
+      svg("line", { class: "zero", x1: 0, x2: wide, y1: zero, y2: zero }),
       ...starts.map((k, block) => (block % every || !depth(names[k]) ? "" : svg("text", { x: k * broad + 3, y: tall + 12 }, depth(names[k])))).filter(Boolean),
       mark,
     );

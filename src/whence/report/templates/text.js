@@ -4,7 +4,7 @@ const VIEWS = {
   gradient: {
     name: "Where the gradient arises",
     shift: 1,
-    says: "Each value belongs to the weight gradient at position t and is shown on token t + 1, the one predicted there. It carries that token’s loss and, through attention, that of all later tokens.",
+    says: "Each value belongs to the weight gradient at position t and is shown on token t + 1, the one predicted there. It carries that token’s loss and, through attention, that of all later tokens; only the output-token view isolates the loss of one token.",
   },
   output: {
     name: "Output tokens",
@@ -41,7 +41,7 @@ const quoted = (text) => el("code", {}, text.replaceAll(" ", "␣").replaceAll("
 /** The reader of one document. `onToken(k)` is told which token is being looked at, or −1. */
 function tokenText(doc, onToken) {
   const names = Object.keys(doc.views);
-  const text = el("p", { class: "tokens", dir: "auto", role: "group", tabindex: "-1" });
+  const text = el("p", { class: doc.tokens.length > 1500 ? "tokens very-long" : "tokens", dir: "auto", role: "group", tabindex: "-1" });
   const convention = el("p", { class: "fine convention" });
   const legend = el("div", { class: "legend", "aria-hidden": "true" });
   const unread = new Set(doc.unscored ?? []);
@@ -94,18 +94,20 @@ function tokenText(doc, onToken) {
     showTip(span.getClientRects()[0] ?? span.getBoundingClientRect(), ...explain(k));
   }
 
+  /** A token in words; one that holds only later bytes of a character is told by its bytes. */
+  const says = (k) => quoted(doc.raw[k] && doc.tokens[k] === "·" ? `⟨${doc.raw[k]}⟩` : doc.tokens[k]);
+  const onward = (k) => (k + 1 < doc.tokens.length ? ["; it predicts ", says(k + 1)] : []);
   function explain(k) {
     const parts = [];
     if (view) {
       const all = total(shown.map(Math.abs));
-      const share = all ? ` · ${percent(Math.abs(shown[k]) / all)} of all |values|` : "";
+      const share = all && shown[k] ? ` · ${percent(Math.abs(shown[k]) / all)} of all |values|` : "";
       const first = VIEWS[view].shift === 1 && k === 0;
-      parts.push(el("b", { class: shown[k] > 0 ? "up" : shown[k] < 0 ? "down" : "" }, first ? "no value" : `${signed(shown[k])} nats per copy`));
+      parts.push(el("b", { class: shown[k] > 0 ? "up" : shown[k] < 0 ? "down" : "" }, first ? "no value" : `${signed(shown[k])} nats per copy${share}`));
       if (first) parts.push("nothing predicts the first token");
-      else if (VIEWS[view].shift === 1) parts.push("position ", String(k - 1), " reads ", quoted(doc.tokens[k - 1]), " and predicts token ", String(k), " ", quoted(doc.tokens[k]), share);
-      else parts.push("token ", String(k), " ", quoted(doc.tokens[k]), ", as it is read", share);
-    } else parts.push("token ", String(k), " ", quoted(doc.tokens[k]));
-    if (k + 1 < doc.tokens.length) parts.push(el("br"), `token ${k} predicts `, quoted(doc.tokens[k + 1]));
+      else if (VIEWS[view].shift === 1) parts.push("position ", String(k - 1), " reads ", says(k - 1), " and predicts token ", String(k), " ", says(k));
+      else parts.push("token ", String(k), " ", says(k), ", as it is read", ...onward(k));
+    } else parts.push("token ", String(k), " ", says(k), ...onward(k));
     if (doc.raw[k]) parts.push(el("br"), `bytes ${doc.raw[k]}`);
     if (unread.has(k)) parts.push(el("br"), "read, but not scored");
     return parts;

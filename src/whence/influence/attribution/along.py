@@ -1,0 +1,62 @@
+"""Running a causal language model with its tracked weights moved along a direction, θ + αp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from whence.errors import InvalidSetting
+from whence.layers.adapter import TrackedLayer
+from whence.types import Batch
+
+
+def parameters_along(
+    direction: Mapping[str, Float[Tensor, "o i"]], layers: Iterable[TrackedLayer]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Each moved parameter's full name → (its value, its part of the direction), in the parameter's own shape and dtype.
+
+    A layer without a direction stays where it is.
+
+    Raises:
+        InvalidSetting: If a direction names no tracked layer, or is not ``[o i]`` with the bias as last column.
+    """
+    by_name = {layer.name: layer for layer in layers}
+    strangers = direction.keys() - by_name.keys()
+    if strangers:
+        raise InvalidSetting(
+            f"the direction has layers that are not tracked: {', '.join(sorted(strangers))}",
+            hint="give the layers that the curvature was fitted on",
+        )
+    moved = {}
+    for name, matrix in direction.items():
+        layer = by_name[name]
+        if tuple(matrix.shape) != (layer.outputs, layer.inputs):
+            raise InvalidSetting(
+                f"the direction of {name} is {list(matrix.shape)}, the layer {[layer.outputs, layer.inputs]}",
+                hint="a direction is [o, i], with the bias as its last column",
+            )
+        for part, step in layer.adapter.tensors(matrix, layer.module).items():
+            value = getattr(layer.module, part).detach()
+            moved[f"{name}.{part}" if name else part] = (value, step.to(value).contiguous())
+    return moved
+
+
+def token_log_probabilities(model: nn.Module, weights: dict[str, Tensor], batch: Batch) -> Float[Tensor, "n t"]:
+    """log p(y_t | what precedes) with some weights replaced; zero where unscored.
+
+    The logits are formed whole, not in chunks: this is for shown documents, not for a training set.
+    """
+    options = {"use_cache": False} if hasattr(model, "config") else {}  # no mask: causal, and padded on the right
+    # Fused attention has neither a forward-mode nor a second derivative; the math kernel has both.
+    with sdpa_kernel(SDPBackend.MATH):
+        outputs = functional_call(model, weights, (batch.inputs,), options)
+    logits: Float[Tensor, "n t v"] = outputs if isinstance(outputs, Tensor) else outputs.logits
+    # As the loss does: half-precision logits are normalised in float32.
+    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    per_token = logits.log_softmax(-1).gather(-1, batch.targets[..., None])[..., 0]
+    return torch.where(batch.scored, per_token, torch.zeros_like(per_token))
