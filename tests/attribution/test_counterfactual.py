@@ -13,9 +13,9 @@ from whence.layers.select import track
 from whence.testing import dense, differences, tiny, toys
 
 KINDS = {
-    "linear": dict(bias=True),
-    "without bias": dict(bias=False),
-    "conv1d": dict(fused=True),
+    "linear": {"bias": True},
+    "without bias": {"bias": False},
+    "conv1d": {"fused": True},
 }
 
 

@@ -18,7 +18,7 @@ from whence.types import Batch
 def parameters_along(
     direction: Mapping[str, Float[Tensor, "o i"]], layers: Iterable[TrackedLayer]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Each moved parameter's full name → (its value, its part of the direction), in the parameter's own shape and dtype.
+    """Full name of each moved parameter → (its value, its part of the direction), both in its own shape and dtype.
 
     A layer without a direction stays where it is.
 
@@ -47,7 +47,7 @@ def parameters_along(
 
 
 def token_log_probabilities(model: nn.Module, weights: dict[str, Tensor], batch: Batch) -> Float[Tensor, "n t"]:
-    """log p(y_t | what precedes) with some weights replaced; zero where unscored.
+    """The log-probability of each scored token, with some weights replaced; zero where unscored.
 
     The logits are formed whole, not in chunks: this is for shown documents, not for a training set.
     """
