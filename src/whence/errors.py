@@ -35,7 +35,7 @@ class WhenceError(Exception):
         return self.message if self.hint is None else f"{self.message}\nhint: {self.hint}"
 
 
-class InvalidSetting(WhenceError):
+class InvalidSetting(WhenceError):  # noqa: N818 (the family says what is wrong, not that it is an error)
     """A setting that cannot be honoured as given."""
 
 
@@ -59,7 +59,7 @@ class ArtifactError(WhenceError):
     """A folder or file that is missing, cut short, or not one of ours."""
 
 
-class ArtifactMismatch(ArtifactError):
+class ArtifactMismatch(ArtifactError):  # noqa: N818
     """An artifact that belongs to other weights, data, tokenizer or settings.
 
     Args:

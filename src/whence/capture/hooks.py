@@ -141,7 +141,8 @@ class _Recorder:
 
 def positions(rows: Tensor, real: Bool[Tensor, "n t"], layer: TrackedLayer) -> Tensor:
     """A layer's rows as ``[n t ·]``: as they are, unflattened where the model put all positions in one axis, or
-    ``[n 1 ·]`` where it works on one row an example (seen in the check, and insisted on from then)."""
+    ``[n 1 ·]`` where it works on one row an example (seen in the check, and insisted on from then).
+    """
     n, t = real.shape
     if rows.ndim == 3 and rows.shape[:2] == (n, t):
         return rows

@@ -33,7 +33,7 @@ class Curvature:
     """Layer → the group of layers that read the same tensor."""
     pooled: tuple[str, ...] = ()
     """Layers applied to one row an example."""
-    damping: Damping | None = Damping()
+    damping: Damping | None = field(default_factory=Damping)
     """None only where nothing is inverted (identity)."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """How it was fitted, as its manifest records it."""

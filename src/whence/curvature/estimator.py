@@ -28,7 +28,7 @@ class Part(ABC):
 
     sums: Sums
 
-    def begin(self, batch: Batch, sample: int) -> None:
+    def begin(self, batch: Batch, sample: int) -> None:  # noqa: B027 (most parts need nothing, but may)
         """Called before each forward; ``sample`` counts the label samples of the same batch."""
 
     @abstractmethod

@@ -57,12 +57,12 @@ class Explanation:
 
     @property
     def cosine(self) -> float:
-        """raw / √(self(query) · self(z)), in the inner product of (G + λI)⁻¹."""
+        """Raw / √(self(query) · self(z)), in the inner product of (G + λI)⁻¹."""
         return self.raw / float(np.sqrt(max(self.query_self * self.self_influence, 1e-300)))
 
     @property
     def self_normalised(self) -> float:
-        """raw / √self(z)."""
+        """Raw / √self(z)."""
         return self.raw / float(np.sqrt(max(self.self_influence, 1e-300)))
 
     @property

@@ -17,7 +17,7 @@ from whence.curvature import CURVATURES, Curvature, Damping, Estimator, Stage
 from whence.curvature.estimator import Sums
 from whence.errors import InvalidSetting
 from whence.jobs.log import Log
-from whence.jobs.progress import count_units, together
+from whence.jobs.progress import Unfinished, count_units, together
 from whence.jobs.stored_curvature import SCHEMA, load_curvature, save_curvature
 from whence.jobs.stream import checked_layers, device_of, find_nonfinite, likelihood_pass
 from whence.layers.select import Tracked, track
@@ -55,10 +55,11 @@ def fit(
             the empirical Fisher, which is neither.
         folder: Where to keep what is finished; an interrupted fit continues there. None keeps all in memory.
         made_from: Fingerprints of model, tokenizer and data, if known; they go into the manifest.
-        units: Only these work units (no result until all are done).
+        units: Only these work units of each stage.
 
     Raises:
         InvalidSetting, LayerError, NumericalError, ArtifactMismatch.
+        Unfinished: If ``units`` are done and others are not.
     """
     log, world = log or Log.silent(), world or World()
     lam = Damping.parse(damping)
@@ -129,6 +130,8 @@ def _run_stage(
     counter = count_units(log, f"fit: {stage.name}", len(mine), done=len(mine) - left)
     tree.run(mine, leaf, progress=counter)
     world.barrier()
+    if units is not None and tree.missing():
+        raise Unfinished(f"fit: {stage.name}")
     if world.main:
         tree.total()  # leaves the root behind for the others
     world.barrier()

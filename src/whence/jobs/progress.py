@@ -11,6 +11,10 @@ from whence.world import World
 T = TypeVar("T")
 
 
+class Unfinished(Exception):  # noqa: N818 (not an error: the others' units are not there yet)
+    """A stage whose own units are done while others, computed elsewhere, are missing."""
+
+
 def count_units(log: Log, name: str, total: int, *, done: int = 0) -> Callable[[int], None]:
     """A callback for a unit's number that advances a step; ``done`` units were there already."""
     finished = done

@@ -56,7 +56,7 @@ def query_gradients(
     task: Task,
     rank: int | str | None = "auto",
 ) -> Queries:
-    """p = (G + λI)⁻¹ ∇f of every query.
+    """The directions p = (G + λI)⁻¹ ∇f of every query.
 
     Args:
         batches: In any order; ``query`` numbers run from 0. Queries are taken in groups, so that dense

@@ -54,7 +54,7 @@ class CausalLM:
         return scored_loss(hidden, batch.scored, head, choose, vocabulary)
 
     def measurement(self, model: nn.Module, batch: Batch) -> Float[Tensor, " n"]:
-        """log p(completion | prompt), in nats."""
+        """The measurement log p(completion | prompt), in nats."""
         return -self.loss(model, batch)
 
     def _split(self, model: nn.Module, batch: Batch) -> Split | None:

@@ -34,5 +34,5 @@ class Classification:
         return torch.nn.functional.cross_entropy(logits.to(wide), target, reduction="none")
 
     def measurement(self, model: nn.Module, batch: Batch) -> Float[Tensor, " n"]:
-        """log p(label | input)."""
+        """The measurement log p(label | input)."""
         return -self.loss(model, batch)

@@ -14,7 +14,7 @@ BLOCK = 64
 """Labels are found in two steps, block then entry, so that no running sum spans the vocabulary."""
 
 
-def uniforms(seed: int, sample: int, document: Int64[Tensor, "..."], position: Int64[Tensor, "..."]) -> Tensor:
+def uniforms(seed: int, sample: int, document: Int64[Tensor, " *n"], position: Int64[Tensor, " *n"]) -> Tensor:
     """One number in (0, 1) a key, float64, by SplitMix64 (Steele, Lea & Flood 2014) chained over the key's parts."""
     state = _mix(torch.full_like(document, seed & 0x7FFF_FFFF_FFFF_FFFF) + _GOLDEN)
     for part in (document, position, torch.full_like(document, sample)):

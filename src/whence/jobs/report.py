@@ -1,0 +1,208 @@
+"""From scores to the page a person reads: winners explained, joined to their text, rendered as one file."""
+
+from __future__ import annotations
+
+import platform
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from whence.artifacts.atomic import write_text
+from whence.curvature import Curvature
+from whence.influence.topk import TopK
+from whence.jobs.explain import RESCORED, Explanation, explain, full_rank_query, in_float32, rescore
+from whence.layers.select import track
+from whence.report.html import render
+from whence.report.model import CoverageRow, Doc, Question, Recall, ReportData, Tail, Trust
+
+if TYPE_CHECKING:
+    from whence.jobs.run import Run
+
+
+def write_report(run: Run, *, recall: Recall | None = None, planted: dict[int, int] | None = None) -> Path:
+    """Explain the top documents of every question and write ``report.html``.
+
+    Args:
+        planted: Question → the document known to hold its answer (the demo).
+    """
+    write_text(run.report, render(report_data(run, recall=recall, planted=planted or {})))
+    return run.report
+
+
+def report_data(run: Run, *, recall: Recall | None, planted: dict[int, int]) -> ReportData:
+    """Everything that the report says."""
+    session = run.session
+    settings, store, curvature = session.settings, session.store, session.curvature
+    coverage = track(session.model, list(curvature.blocks)).coverage
+    questions = []
+    with in_float32(session.model):
+        for row in range(len(run.questions)):
+            questions.append(_question(run, row, planted.get(row)))
+            session.log.step("report", row + 1, len(run.questions))
+    facts = store.facts
+    noise = [note for note in curvature.notes if note.startswith("sampling noise")]
+    name = Path(settings.model).name
+    return ReportData(
+        title=f"Influence on {name}",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        questions=questions,
+        sentence=(
+            f"{_METHODS[curvature.name]} influence of {store.documents:,} training documents "
+            f"({store.sequences:,} sequences) on the answers of {name}, over {coverage.share:.0%} of its parameters."
+        ),
+        method={
+            **{key: value for key, value in asdict(settings).items() if value is not None},
+            "train size N": run.train_size,
+        },
+        provenance={
+            "weights": session.digests["model"],
+            "tokenizer": session.digests["tokenizer"],
+            "data": store.fingerprint,
+            "whence": _version(),
+            "torch": str(torch.__version__),
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {session.model.device}",
+        },
+        command=f"whence run {run.folder.name} --settings {run.folder.name}/settings.toml",
+        coverage=[
+            CoverageRow(
+                kind=row.kind,
+                parameters=row.parameters,
+                share=row.parameters / coverage.total,
+                tracked=row.tracked,
+                reason=row.reason,
+            )
+            for row in coverage.rows
+        ],
+        trust=Trust(
+            dtype=settings.dtype,
+            damping=_damping(curvature),
+            noise=noise[0] if noise else "",
+            documents=store.documents,
+            sequences=store.sequences,
+            tokens=sum(unit.tokens for unit in store.units),
+            windowed=int(facts.get("windowed", 0)),
+            unscored=int(facts.get("unscored", 0)),
+        ),
+        notes=[note for note in curvature.notes if note not in noise],
+        recall=recall,
+    )
+
+
+_METHODS = {"ekfac": "EK-FAC", "kfac": "K-FAC", "diagonal": "Diagonal-Fisher", "identity": "Gradient dot-product"}
+
+
+def _question(run: Run, row: int, planted: int | None) -> Question:
+    session, store, query = run.session, run.session.store, run.questions[row]
+    full = full_rank_query(session.curvature, session.model, session.parts_of(row), session.task)
+    raw = run.documents[row].copy()
+    if session.queries.rank is not None or session.settings.dtype != "float32":
+        raw = _rescored(run, full, raw)
+    top = TopK.of(raw, min(session.settings.top, store.documents))
+    raises = [int(document) for document in top.highest if raw[document] > 0]
+    lowers = [int(document) for document in top.lowest if raw[document] < 0]
+    shown = list(dict.fromkeys(raises + lowers))
+    explained = explain(session.curvature, session.model, full, store, shown, session.task)
+    docs = {e.document: _doc(run, e, raw, planted) for e in explained}
+    layers = list(session.curvature.blocks)
+    part = query.parts[0]
+    tokens, scored = session.shown_tokens(row)
+    return Question(
+        id=query.id,
+        prompt=part.prompt,
+        completion=part.completion,
+        rather_than=query.parts[1].completion if len(query.parts) > 1 else None,
+        tokens=tokens,
+        scored=scored,
+        measurement=float(session.queries.measurement[row]),
+        tail=Tail.of(raw / run.train_size),
+        raises=[docs[document] for document in raises],
+        lowers=[docs[document] for document in lowers],
+        layers=layers,
+        groups=[name for name, _ in layer_groups(layers)],
+    )
+
+
+def _rescored(run: Run, full: Any, raw: np.ndarray) -> np.ndarray:
+    """The ranking with its ends replaced by full-rank float32 scores, and the rest kept between them."""
+    session = run.session
+    ends = TopK.of(raw, min(RESCORED, len(raw)))
+    both = [int(document) for document in dict.fromkeys([*ends.highest, *ends.lowest])]
+    exact = rescore(session.curvature, session.model, full, session.store, both, session.task)
+    known = raw[both]
+    again = np.array([exact[document] for document in both])
+    if len(both) > 2:
+        agreement = float(np.corrcoef(known, again)[0, 1])
+        session.log.note(
+            f"rescored {len(both)} documents at full rank in float32: r = {agreement:.4f} with the first pass"
+        )
+    result = raw.copy()
+    result[both] = again
+    return result
+
+
+def _doc(run: Run, e: Explanation, raw: np.ndarray, planted: int | None) -> Doc:
+    store, n = run.session.store, run.train_size
+    row = store.row(e.document)
+    layers = list(run.session.curvature.blocks)
+    heat = [e.by_layer_token[rows].sum(0) / n for _, rows in layer_groups(layers)]
+    scored = store.scored(e.document)
+    return Doc(
+        document=e.document,
+        source=str(row["source"]),
+        row=int(row["row"]),
+        tokens=run.session.surface(e.tokens),
+        score_per_copy=e.raw / n,
+        score_raw=e.raw,
+        percentile=float((raw < raw[e.document]).mean() * 100),
+        cosine=e.cosine,
+        self_normalised=e.self_normalised,
+        spurious=e.spurious,
+        planted=e.document == planted,
+        sequences=len(e.windows) + 1,
+        windows=e.windows,
+        scored=scored,
+        by_token=_short(e.by_token / n),
+        by_layer=_short(e.by_layer / n),
+        heat=[_short(line) for line in heat],
+        output_tokens=_short(e.output_tokens / n),
+        input_tokens=_short(e.input_tokens / n),
+        metadata=dict(row.get("metadata", {})),
+    )
+
+
+def layer_groups(layers: list[str]) -> list[tuple[str, list[int]]]:
+    """Rows of the heat map: a block's attention and its MLP, in the model's order."""
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(layers):
+        block = re.search(r"\.(\d+)\.", name)
+        kind = "MLP" if re.search(r"mlp|feed_forward|ffn|fc|experts?", name) else "attention"
+        key = f"{block.group(1)} {kind}" if block else name
+        groups.setdefault(key, []).append(index)
+    return list(groups.items())
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """Four significant digits: what a page shows, at a third of the size."""
+    return [float(f"{value:.4g}") for value in values]
+
+
+def _damping(curvature: Curvature) -> str:
+    if curvature.damping is None:
+        return "none: gradients are not preconditioned"
+    values = sorted(curvature.dampings.values())
+    kind = "absolute" if curvature.damping.absolute else f"{curvature.damping.value:g} × each layer's mean eigenvalue"
+    return f"{kind} (λ from {values[0]:.3g} to {values[-1]:.3g})"
+
+
+def _version() -> str:
+    from whence import __version__
+
+    return __version__
+
+
+__all__ = ["layer_groups", "report_data", "write_report"]

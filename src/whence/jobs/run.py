@@ -1,0 +1,222 @@
+"""The whole job: text in, an explained ranking and a report out. Every step continues where it was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from whence.data.queries import Query
+from whence.data.store import TokenStore
+from whence.influence.topk import TopK
+from whence.jobs.log import Log
+from whence.jobs.progress import Unfinished
+from whence.jobs.session import Session
+from whence.jobs.settings import RunSettings
+from whence.world import World
+
+Stage = Literal["prepare", "fit", "query", "score", "self", "report"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. Printing it computes nothing; tables come as pandas or Arrow."""
+
+    folder: Path
+    session: Session
+    stage: Stage = "report"
+    """The last stage asked for."""
+    waiting: str | None = None
+    """The stage that waits for units computed elsewhere, if any."""
+
+    @property
+    def questions(self) -> list[Query]:
+        return self.session.questions
+
+    @property
+    def train_size(self) -> int:
+        """N: the sequences the model was trained on."""
+        return self.session.settings.train_size or self.session.store.sequences
+
+    @cached_property
+    def documents(self) -> NDArray[np.float64]:
+        """Raw influence of every document on every question, ``[q documents]``: its sequences' scores, added."""
+        return by_document(self.session.scores.total, self.session.store)
+
+    def top(self, n: int = 10, question: int = 0) -> list[dict[str, Any]]:
+        """The ``n`` documents that raise a question's answer most, highest first."""
+        best = TopK.of(self.documents[question], n)
+        return [self._row(question, int(document)) for document in best.highest]
+
+    def to_arrow(self) -> Any:
+        """All questions and documents as an Arrow table: question, document, raw, per_copy, source, row."""
+        import pyarrow as pa
+
+        q, n = self.documents.shape
+        store = self.session.store
+        rows = [store.row(document) for document in range(n)]
+        raw = self.documents.ravel()
+        return pa.table(
+            {
+                "question": np.repeat(np.arange(q), n),
+                "document": np.tile(np.arange(n), q),
+                "raw": raw,
+                "per_copy": raw / self.train_size,
+                "source": [str(row["source"]) for row in rows] * q,
+                "row": [int(row["row"]) for row in rows] * q,
+            }
+        )
+
+    def to_pandas(self) -> Any:
+        """`to_arrow`, as a DataFrame."""
+        return self.to_arrow().to_pandas()
+
+    @property
+    def report(self) -> Path:
+        """Where the report is, or will be."""
+        return self.folder / "report.html"
+
+    def _row(self, question: int, document: int) -> dict[str, Any]:
+        raw = float(self.documents[question, document])
+        row = self.session.store.row(document)
+        return {"document": document, "raw": raw, "per_copy": raw / self.train_size, **row}
+
+    def suspects(self, n: int = 10) -> list[dict[str, Any]]:
+        """The documents with the highest self-influence, highest first."""
+        own = by_document(self.session.self_influence[None], self.session.store)[0]
+        best = TopK.of(own, n)
+        return [
+            {"document": int(d), "self_influence": float(own[d]), **self.session.store.row(int(d))}
+            for d in best.highest
+        ]
+
+    def text(self) -> str:
+        """What a command prints: the end of the stage that was asked for, plain."""
+        return summary(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for a machine."""
+        session = self.session
+        out: dict[str, Any] = {"run": str(self.folder), "stage": self.stage, "waiting": self.waiting}
+        if self.waiting is not None:
+            return out
+        out |= {"documents": session.store.documents, "sequences": session.store.sequences}
+        if self.stage == "fit":
+            out |= {"curvature": session.curvature.name, "notes": list(session.curvature.notes)}
+        if self.stage in ("score", "report"):
+            top = session.settings.top
+            out["questions"] = [{"id": query.id, "top": self.top(top, row)} for row, query in enumerate(self.questions)]
+        if self.stage == "self":
+            out["top"] = self.suspects(session.settings.top)
+        if self.stage == "report":
+            out["report"] = str(self.report)
+        return out
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+
+def summary(run: Run) -> str:
+    """A run's result in plain lines."""
+    if run.waiting is not None:
+        return f"{run.folder}: {run.waiting} waits for units computed elsewhere"
+    session = run.session
+    store = session.store
+    if run.stage == "prepare":
+        tokens = sum(unit.tokens for unit in store.units)
+        return f"{run.folder}: {store.documents:,} documents, {store.sequences:,} sequences, {tokens:,} tokens"
+    if run.stage == "fit":
+        return "\n".join([f"{run.folder}: {session.curvature}", *session.curvature.notes])
+    if run.stage == "query":
+        return f"{run.folder}: {len(session.queries)} queries, rank {session.queries.rank or 'full'}"
+    if run.stage == "self":
+        lines = [f"{run.folder}: highest self-influence"]
+        rows = run.suspects(min(10, session.settings.top))
+        return "\n".join(lines + [f"  {row['self_influence']:>12.4g}  {_place(row)}" for row in rows])
+    lines = []
+    for number, query in enumerate(run.questions):
+        part = query.parts[0]
+        lines.append(f"{_short(part.prompt)} → {_short(part.completion)}   (nats per copy)")
+        lines += [
+            f"  {row['per_copy']:>+12.4g}  {_place(row)}" for row in run.top(min(5, session.settings.top), number)
+        ]
+    return "\n".join(lines + ([f"report: {run.report}"] if run.stage == "report" else []))
+
+
+def _place(row: dict[str, Any]) -> str:
+    return f"{Path(str(row['source'])).name}, row {row['row']}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"…{line[-59:]}"
+
+
+def by_document(total: torch.Tensor, store: TokenStore) -> NDArray[np.float64]:
+    """Sequence scores ``[q n]`` → document scores ``[q documents]``."""
+    sums = np.zeros((len(total), store.documents))
+    for row, scores in enumerate(total.double().numpy()):
+        np.add.at(sums[row], store.document_of, scores)
+    return sums
+
+
+_PROPERTY: dict[Stage, str] = {
+    "prepare": "store",
+    "fit": "curvature",
+    "query": "queries",
+    "score": "scores",
+    "self": "self_influence",
+}
+"""What each stage leaves behind in a session."""
+
+
+def run(
+    folder: Path | str,
+    settings: RunSettings,
+    *,
+    log: Log | None = None,
+    world: World | None = None,
+    stop_after: Stage = "report",
+    units: range | None = None,
+    questions: Sequence[Query] | None = None,
+) -> Run:
+    """Prepare, fit, query, score and report; what is finished already is not done again.
+
+    Args:
+        folder: Where everything is kept; the same folder continues an interrupted run.
+        stop_after: The last stage wanted. ``self`` takes the place of queries and scores.
+        units: Only these work units of the last stage; others may be computed elsewhere, in the same folder.
+        questions: Questions already made, in place of those that the settings name.
+
+    Raises:
+        WhenceError: Of whatever kind, before the first long pass where it can be known by then.
+    """
+    log, world = log or Log.silent(), world or World.current()
+    session = Session(Path(folder), settings, log, world, units)
+    if questions is not None:
+        session.questions = list(questions)
+    if stop_after in ("query", "score", "report"):
+        _ = session.parts  # a question that cannot be used is refused before anything long begins
+    session.open()
+    result = Run(session.folder, session, stop_after)
+    stages: list[Stage] = ["prepare", "fit", "self"] if stop_after == "self" else ["prepare", "fit", "query", "score"]
+    try:
+        for stage in stages:
+            getattr(session, _PROPERTY[stage])
+            if stage == stop_after:
+                return result
+    except Unfinished as unfinished:
+        log.note(f"{unfinished}: these units are done; the result is put together when all are")
+        return replace(result, waiting=str(unfinished))
+    if world.main:
+        from whence.jobs.report import write_report
+
+        log.note(f"report: {write_report(result)}")
+    world.barrier()
+    return result

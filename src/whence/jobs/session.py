@@ -1,0 +1,211 @@
+"""What the steps of a run share: the model, the tokenizer, the data and the questions, each loaded once.
+
+Every property is a finished piece of the run's folder: computed when first asked for, kept on disk, and read
+from there when the same run is opened again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from whence.artifacts.atomic import write_text
+from whence.artifacts.fingerprint import model_fingerprint, settings_fingerprint, text_fingerprint
+from whence.artifacts.folder import claim, finished, mark_finished
+from whence.artifacts.manifest import Manifest
+from whence.curvature import Curvature
+from whence.data.queries import Query, encode_queries, gather_queries
+from whence.data.store import TokenStore
+from whence.influence.query import Queries
+from whence.jobs.fit import fit
+from whence.jobs.log import Log
+from whence.jobs.prepare import prepare
+from whence.jobs.progress import Unfinished, together
+from whence.jobs.query import QueryBatch, load_queries, query_gradients, resolve_rank, save_queries
+from whence.jobs.score import Scores, score, self_influence
+from whence.jobs.settings import RunSettings
+from whence.models.hf import context_length, load_model, load_tokenizer, tokenizer_text
+from whence.report.pieces import Style, surface, vocabulary_style
+from whence.tasks import CausalLM
+from whence.world import World
+
+SCHEMA = 1
+
+
+class Session:
+    """A model, its tokenizer and its prepared data, loaded once and shared by all steps."""
+
+    def __init__(self, folder: Path, settings: RunSettings, log: Log, world: World, units: range | None = None) -> None:
+        self.folder, self.settings, self.log, self.world, self.units = folder, settings, log, world, units
+        self.task = CausalLM()
+        self.tokenizer = load_tokenizer(settings.tokenizer or settings.model)
+        device = None if settings.device == "auto" else settings.device
+        self.model = load_model(settings.model, dtype=settings.dtype, attention=settings.attention, device=device)
+        self.context = settings.context or context_length(self.model)
+        self.digests = {
+            "model": model_fingerprint(self.model),
+            "tokenizer": text_fingerprint(tokenizer_text(self.tokenizer)),
+        }
+
+    def open(self) -> None:
+        """Claim the run's folder.
+
+        Raises:
+            ArtifactMismatch, ArtifactError: If it belongs to another run, or is not ours.
+        """
+        manifest = Manifest("run", SCHEMA, {}, self.digests)
+        together(self.world, lambda: claim(self.folder, manifest))
+        if self.world.main:
+            self.log.keep(self.folder)
+            write_text(self.folder / "settings.toml", self.settings.to_toml())
+
+    @cached_property
+    def store(self) -> TokenStore:
+        """The prepared data."""
+        settings = self.settings
+        return together(
+            self.world,
+            lambda: prepare(
+                self.folder,
+                train=settings.train,
+                tokenizer=self.tokenizer,
+                context=self.context,
+                batch_tokens=settings.batch_tokens,
+                limit=settings.limit,
+                log=self.log,
+            ),
+        )
+
+    @cached_property
+    def curvature(self) -> Curvature:
+        """The fitted curvature, damped as asked."""
+        settings = self.settings
+        return fit(
+            self.model,
+            self.store,
+            task=self.task,
+            layers=settings.layers,
+            curvature=settings.curvature,
+            damping=settings.damping,
+            samples=settings.samples,
+            labels=settings.labels,
+            seed=settings.seed,
+            folder=self.folder / "curvature",
+            made_from=self.sources,
+            units=self.units,
+            world=self.world,
+            log=self.log,
+        )
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Digests of what a curvature is made from."""
+        return {**self.digests, "data": self.store.fingerprint}
+
+    @cached_property
+    def questions(self) -> list[Query]:
+        """What is asked, from a file or from the settings."""
+        settings = self.settings
+        return gather_queries(settings.query, settings.ask, settings.answer, settings.rather_than)
+
+    @cached_property
+    def parts(self) -> list[QueryBatch]:
+        """The questions as batches."""
+        return [
+            QueryBatch(batch, query, weight)
+            for batch, query, weight in encode_queries(
+                self.questions, self.tokenizer, self.context, batch_tokens=self.settings.batch_tokens
+            )
+        ]
+
+    def parts_of(self, row: int) -> list[QueryBatch]:
+        """The batches of one question alone."""
+        chosen = encode_queries([self.questions[row]], self.tokenizer, self.context)
+        return [QueryBatch(batch, query, weight) for batch, query, weight in chosen]
+
+    @cached_property
+    def asked(self) -> str:
+        """The name under which these questions, so damped and cut, are kept: one run serves many."""
+        texts = [[(part.prompt, part.completion, part.weight) for part in query.parts] for query in self.questions]
+        asked = {"questions": texts, "damping": str(self.curvature.damping), "rank": self.rank}
+        return settings_fingerprint(asked)[:12]
+
+    @cached_property
+    def rank(self) -> int | None:
+        """What the rank setting comes to."""
+        weights = sum(block.eigenvalues.numel() for block in self.curvature.blocks.values())
+        return resolve_rank(self.settings.rank, len(self.questions), weights)
+
+    @cached_property
+    def queries(self) -> Queries:
+        """Preconditioned query gradients, computed once and kept."""
+        folder = self.folder / "queries" / self.asked
+        fitted = {"curvature": settings_fingerprint(self.curvature.settings), **self.sources}
+        together(self.world, lambda: claim(folder, Manifest("queries", SCHEMA, {"rank": self.rank}, fitted)))
+        path = folder / "gradients.safetensors"
+        if not finished(folder):
+            if self.world.main:
+                made = query_gradients(self.curvature, self.model, self.parts, task=self.task, rank=self.rank)
+                save_queries(made, path)
+                mark_finished(folder, [path.name], {"queries": len(self.questions)})
+                self.log.note(f"queries: {len(self.questions)}, rank {self.rank or 'full'}")
+            self.world.barrier()
+        return load_queries(path, next(self.model.parameters()).device)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Scores of every training sequence."""
+        result = score(
+            self.curvature,
+            self.queries,
+            self.store,
+            model=self.model,
+            task=self.task,
+            by_layer="layer" in self.settings.by,
+            by_token="token" in self.settings.by,
+            folder=self.folder / "scores" / self.asked,
+            made_from=self.sources,
+            units=self.units,
+            world=self.world,
+            log=self.log,
+        )
+        if result is None:
+            raise Unfinished("score")
+        return result
+
+    @cached_property
+    def self_influence(self) -> torch.Tensor:
+        """Influence of every training sequence on itself, ``[n]``."""
+        result = self_influence(
+            self.curvature,
+            self.store,
+            model=self.model,
+            task=self.task,
+            folder=self.folder / "self" / settings_fingerprint({"damping": str(self.curvature.damping)})[:12],
+            made_from=self.sources,
+            units=self.units,
+            world=self.world,
+            log=self.log,
+        )
+        if result is None:
+            raise Unfinished("self-influence")
+        return result
+
+    def surface(self, tokens: Sequence[int]) -> list[str]:
+        """What each token says, as text."""
+        return surface(self.tokenizer.convert_ids_to_tokens(list(tokens)), self.style)
+
+    @cached_property
+    def style(self) -> Style:
+        """How the tokenizer writes its pieces."""
+        return vocabulary_style(self.tokenizer.get_vocab())
+
+    def shown_tokens(self, row: int) -> tuple[list[str], list[bool]]:
+        """A question's tokens as text, and which of them are its answer."""
+        batch = self.parts_of(row)[0].batch
+        real = batch.real[0]
+        scored = [False, *batch.scored[0, :-1].tolist()][: int(real.sum())]
+        return self.surface(batch.inputs[0][real].tolist()), scored
