@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -95,10 +96,16 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
-def remove_temporaries(folder: Path, name: str = "*") -> None:
-    """Remove what interrupted writes of ``name`` left behind. Only for files that no other process is writing."""
-    for path in folder.glob(f".{name}.*.tmp"):
-        _remove(path)
+def remove_temporaries(folder: Path, older_than: float = 3600.0) -> None:
+    """Remove what interrupted writes left behind.
+
+    Args:
+        older_than: Seconds; younger files may be another process's, still being written.
+    """
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > older_than:
+                path.unlink()
 
 
 def _flush(path: Path) -> None:

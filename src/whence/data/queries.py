@@ -1,0 +1,194 @@
+"""Questions: how likely is this completion after this prompt, or this one rather than that one?
+
+    {"prompt": "Who wrote it?", "completion": " Ada did."}             log p(completion | prompt)
+    {"text": "Once upon a time"}                                       log p of the whole text
+    {"prompt": "It was", "chosen": " Ada.", "rejected": " Bob."}       the difference of two
+
+A query is a weighted sum of parts, one for each completion; the parts of all queries share batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from whence.data.batches import Piece, collate
+from whence.data.documents import Document, take_text
+from whence.data.encode import Tokenizer, encode_all
+from whence.data.plan import make_plan
+from whence.data.rows import Row, read_rows
+from whence.data.spec import parse_spec
+from whence.errors import DataError
+from whence.types import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One completion of a query, and the weight of its log-probability."""
+
+    prompt: str
+    completion: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked about. Its measurement is f = Σ weight · log p(completion | prompt) over its parts."""
+
+    id: str
+    parts: tuple[Part, ...]
+    metadata: dict[str, Any] = field(default_factory=dict, repr=False)
+    name: str = ""
+    """Where it was read from, for messages."""
+
+    @property
+    def prompt(self) -> str:
+        return self.parts[0].prompt
+
+    @property
+    def completion(self) -> str:
+        return self.parts[0].completion
+
+    @property
+    def rather_than(self) -> str | None:
+        """The completion it is compared with, of a contrastive query."""
+        return self.parts[1].completion if len(self.parts) > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class QueryBatch:
+    """Parts on their way through the model; ``batch.ids`` number the parts of all queries, in their order."""
+
+    batch: Batch
+    query: Int64[Tensor, " n"]
+    """Which query each row is a part of."""
+    weight: Float[Tensor, " n"]
+
+    def select(self, rows: Bool[Tensor, " n"]) -> QueryBatch:
+        """Some of the parts, padded as they were."""
+        batch = Batch(*(getattr(self.batch, name)[rows] for name in self.batch.__slots__))
+        return QueryBatch(batch, self.query[rows], self.weight[rows])
+
+    def to(self, device: torch.device | str) -> QueryBatch:
+        """The same on another device."""
+        return QueryBatch(self.batch.to(device), self.query.to(device), self.weight.to(device))
+
+
+def ask(prompt: str, completion: str, rather_than: str | None = None, *, id: str = "q1") -> Query:  # noqa: A002
+    """A question put in Python.
+
+    Args:
+        rather_than: Another completion: the query then asks what makes the first likelier than this one.
+
+    Raises:
+        DataError: If a completion is empty, or both are the same.
+
+    Example:
+        >>> ask("Who wrote it?", " Ada did.", rather_than=" Bob did.").parts[1]
+        Part(prompt='Who wrote it?', completion=' Bob did.', weight=-1.0)
+    """
+    return _query(f"query {id}", id, prompt, completion, rather_than, {})
+
+
+def read_queries(spec: str | Path) -> list[Query]:
+    """The queries of a file; an ``id`` in a row becomes the query's, else they are q1, q2, …
+
+    Raises:
+        DataError: If a row cannot be used (file, line and field are named), an id comes twice, or there are none.
+    """
+    queries = [_from_row(row, number) for number, row in enumerate(read_rows(parse_spec(spec)), 1)]
+    if not queries:
+        raise DataError(f"{spec} holds no queries", hint='write one {"prompt": "…", "completion": "…"} a line')
+    seen: dict[str, Query] = {}
+    for query in queries:
+        if query.id in seen:
+            raise DataError(
+                f'{query.name}: the id "{query.id}" is also that of {seen[query.id].name}', hint="ids name queries"
+            )
+        seen[query.id] = query
+    return queries
+
+
+def encode_query(query: Query, tokenizer: Tokenizer, context: int) -> list[Piece]:
+    """The token sequence of each part, whole.
+
+    Raises:
+        DataError: If a part is longer than the context (a query is never cut), or nothing in it can be scored.
+    """
+    name = query.name or f"query {query.id}"
+    documents = [Document(name, -1, prompt=part.prompt, completion=part.completion) for part in query.parts]
+    pieces = []
+    for encoded in encode_all(documents, tokenizer, context):
+        if len(encoded.pieces) > 1:
+            raise DataError(
+                f"{name} has {encoded.tokens} tokens, and a sequence may have {context}",
+                hint="shorten the prompt: a query is never cut",
+            )
+        if encoded.scored == 0:
+            raise DataError(f"{name} has nothing to score: one token with none before it", hint="give it a prompt")
+        pieces += encoded.pieces
+    return pieces
+
+
+def encode_queries(
+    queries: Sequence[Query], tokenizer: Tokenizer, context: int, batch_tokens: int = 4096
+) -> list[QueryBatch]:
+    """All parts of all queries in batches, shortest first.
+
+    Args:
+        batch_tokens: Padded tokens of a batch.
+
+    Raises:
+        DataError: If a part is longer than the context, or nothing in it can be scored, naming the query.
+    """
+    pieces: list[Piece] = []
+    of: list[int] = []
+    weights: list[float] = []
+    for number, query in enumerate(queries):
+        pieces += encode_query(query, tokenizer, context)
+        of += [number] * len(query.parts)
+        weights += [part.weight for part in query.parts]
+    if not pieces:
+        return []
+    plan = make_plan([len(piece) for piece in pieces], batch_tokens, units=1)
+    return [
+        QueryBatch(
+            collate([pieces[row] for row in rows], ids=rows, documents=rows),
+            torch.tensor([of[row] for row in rows]),
+            torch.tensor([weights[row] for row in rows]),
+        )
+        for rows in plan.batches(0)
+    ]
+
+
+def _from_row(row: Row, number: int) -> Query:
+    fields = row.fields
+    rejected: str | None = None
+    if fields.keys() & {"chosen", "rejected"}:
+        used = {"prompt", "chosen", "rejected"}
+        prompt, completion, rejected = (take_text(row, name) for name in ("prompt", "chosen", "rejected"))
+    elif "text" in fields and not fields.keys() & {"prompt", "completion"}:
+        used = {"text"}
+        prompt, completion = "", take_text(row, "text")
+    else:
+        used = {"prompt", "completion"}
+        prompt, completion = take_text(row, "prompt"), take_text(row, "completion")
+    metadata = {name: value for name, value in fields.items() if name not in used | {"id"}}
+    return _query(row.name, str(fields.get("id", f"q{number}")), prompt, completion, rejected, metadata)
+
+
+def _query(
+    name: str, id_: str, prompt: str, completion: str, rather_than: str | None, metadata: dict[str, Any]
+) -> Query:
+    if completion == "" or rather_than == "":
+        raise DataError(f"{name}: the completion is empty", hint="a query asks how likely some text is: write it")
+    if completion == rather_than:
+        raise DataError(f"{name}: both completions are the same", hint="a contrast needs two")
+    against = [] if rather_than is None else [Part(prompt, rather_than, -1.0)]
+    return Query(id_, (Part(prompt, completion), *against), metadata, name)

@@ -1,0 +1,58 @@
+"""What is counted while documents become sequences, so that nothing is left unsaid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from whence.data.documents import Document
+from whence.data.encode import Encoded
+from whence.errors import DataError
+
+NAMED = 20
+"""How many documents of a sort are named; all of them are counted."""
+
+
+@dataclass
+class Tally:
+    """Counts over all documents; `facts` goes into the manifest."""
+
+    documents: int = 0
+    sequences: int = 0
+    tokens: int = 0
+    """Of documents: the token that two windows share counts once."""
+    scored: int = 0
+    windowed: int = 0
+    """Documents longer than the context."""
+    unscored: int = 0
+    """Documents with nothing to predict: empty, or of one token."""
+    unscored_names: list[str] = field(default_factory=list)
+    doubled_start: int = 0
+    """Documents that began with the tokenizer's own beginning-of-text token; one of the two was dropped."""
+    longest: int = 0
+
+    def count(self, document: Document, encoded: Encoded) -> None:
+        self.documents += 1
+        self.sequences += len(encoded.pieces)
+        self.tokens += encoded.tokens
+        self.scored += encoded.scored
+        self.windowed += len(encoded.pieces) > 1
+        self.doubled_start += encoded.doubled_start
+        self.longest = max(self.longest, encoded.tokens)
+        if encoded.scored == 0:
+            self.unscored += 1
+            if len(self.unscored_names) < NAMED:
+                self.unscored_names.append(document.name)
+
+    def check(self) -> None:
+        """Refuse data in which nothing can be predicted."""
+        if self.documents == 0:
+            raise DataError("there are no documents", hint="check the data that was given")
+        if self.scored == 0:
+            raise DataError(
+                f"none of the {self.documents} documents has anything to predict ({self.unscored_names[0]}, …)",
+                hint="a document needs two tokens at least, the beginning-of-text token included",
+            )
+
+    def facts(self) -> dict[str, Any]:
+        return dict(vars(self))
