@@ -1,0 +1,42 @@
+"""What every test stands on: no network, a fixed number of threads, shapes checked.
+
+The shapes in the package's annotations are checked by jaxtyping and beartype while tests run, at no cost in
+use. That is switched on here rather than with ``--jaxtyping-packages`` so that it can be left out:
+``WHENCE_TEST_SHAPES=0 pytest`` is what to try when a traceback is hard to read.
+"""
+
+import os
+
+# Before torch is imported by anything. Two threads, on purpose: results are promised bit-identical for one
+# thread count, and a suite that took every core would measure its neighbours.
+THREADS = os.environ.get("OMP_NUM_THREADS") or "2"
+os.environ["OMP_NUM_THREADS"] = THREADS
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+if os.environ.get("WHENCE_TEST_SHAPES", "1") != "0":
+    from jaxtyping import install_import_hook
+
+    import tests.shapes  # the hook looks it up by name
+
+    install_import_hook("whence", "tests.shapes.checked")
+
+import hypothesis
+import pytest
+import torch
+
+torch.set_num_threads(int(THREADS))
+
+# Examples are few and inputs small, so that a law costs seconds; no deadline, because machines are shared.
+hypothesis.settings.register_profile("whence", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("whence")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind():
+    """A test that seeds the global generator or changes the default dtype must not decide what the next one sees."""
+    dtype, state = torch.get_default_dtype(), torch.get_rng_state()
+    yield
+    torch.set_default_dtype(dtype)
+    torch.set_rng_state(state)
