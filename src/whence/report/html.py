@@ -21,7 +21,7 @@ from whence.report import excerpt, numbers
 from whence.report.charts import tail_chart
 from whence.report.excerpt import Row, Run
 from whence.report.model import Question, ReportData
-from whence.report.pages import page
+from whence.report.pages import check, page
 from whence.report.pieces import visible
 
 STYLES = ("base.css", "report.css", "narrow.css")
@@ -35,6 +35,8 @@ class View:
     """One question as the template draws it."""
 
     def __init__(self, question: Question, number: int) -> None:
+        for doc in (*question.raises, *question.lowers):
+            check(question, doc)
         self.question = question
         self.number = number
         self.anchor = f"q{number}"

@@ -40,7 +40,6 @@ def page(question: Question) -> str:
 
 def _doc(question: Question, doc: Doc) -> dict[str, Any]:
     """One document: pieces, and each view of it that was computed."""
-    check(question, doc)
     pieces, tokens = display(doc.tokens), len(doc.tokens)
     content: dict[str, Any] = {
         "tokens": [piece.text for piece in pieces],

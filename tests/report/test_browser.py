@@ -1,0 +1,264 @@
+"""The report as a reader has it: opened from disk in headless Chromium."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+
+import pytest
+from tests.report.sample import HOSTILE, sample
+
+from whence.report import render
+
+pytestmark = pytest.mark.browser
+
+WIDE = {"width": 1400, "height": 900}
+PHONE = {"width": 360, "height": 780}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, WIDE, {"width": 2400, "height": 1200}])
+def test_every_view_opens_quietly_and_fits(visit, file, size, scheme):
+    opened = visit(file, viewport=size, color_scheme=scheme)
+    for fragment in ["overview", "q1", "q12-r3", "q1-r4", "q13", "trust", "method"]:
+        opened.page.evaluate("(fragment) => (location.hash = fragment)", fragment)
+        opened.page.wait_for_timeout(100)
+        assert opened.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, fragment
+
+    assert opened.complaints == []
+    assert [address.split("#")[0] for address in opened.requests] == [file.as_uri()]
+
+
+def test_served_over_http_it_asks_for_itself_alone(visit, file):
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            asked.append(self.path)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=file.parent))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        opened = visit(f"http://127.0.0.1:{server.server_port}/{file.name}", "q1")
+        opened.page.wait_for_selector(".doc[open] .tokens")
+        assert asked == [f"/{file.name}"]
+        assert opened.complaints == []
+    finally:
+        server.shutdown()
+
+
+def test_it_opens_in_under_a_second(visit, file):
+    opened = visit(file, "q1", viewport=WIDE)
+    loaded = opened.page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+
+    assert loaded < 2500  # 400 ms on a quiet machine; other work may share this one
+
+
+def test_no_hostile_text_runs_in_any_document(visit, file):
+    opened = visit(file, "q12")
+    opened.page.evaluate("for (const doc of document.querySelectorAll('#q12 .doc')) doc.open = true")
+    opened.page.wait_for_timeout(500)
+
+    assert opened.complaints == []
+    assert HOSTILE[0] in opened.page.locator("#q12-r3 .tokens").inner_text()
+    assert opened.page.locator("img, iframe").count() == 0
+
+
+def test_each_attribution_colours_the_tokens_and_says_which_token_is_credited(visit, file):
+    page = visit(file, "q1", viewport=WIDE).page
+    text = page.locator("#q1-r1 .tokens")
+    convention = page.locator("#q1-r1 .convention")
+    before = text.inner_html()
+
+    assert "shown on token t + 1" in convention.inner_text()
+    assert "Tokens add up to" in convention.inner_text()
+    page.get_by_role("radio", name="Input tokens").first.click()
+    assert text.inner_html() != before
+    assert "shown on the token itself" in convention.inner_text()
+
+
+def test_a_token_tells_its_value_and_what_each_position_predicts(visit, file):
+    page = visit(file, "q1", viewport=WIDE).page
+    page.locator("#q1-r1 .tokens [data-k='3']").hover()
+    tip = page.locator("#tip")
+
+    assert "nats per copy" in tip.inner_text()
+    assert "position 2 reads" in tip.inner_text()
+    assert "predicts token 3" in tip.inner_text()
+    page.locator("#q1-r1 .tokens [data-k='0']").hover()
+    assert "nothing predicts the first token" in tip.inner_text()
+
+
+def test_arrow_keys_walk_through_tokens(visit, file):
+    page = visit(file, "q1", viewport=WIDE).page
+    page.locator("#q1-r1 .tokens [data-k='0']").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+
+    assert page.evaluate("document.activeElement.dataset.k") == "2"
+    assert page.locator("#tip").is_visible()
+    assert page.locator("#q1-r1 .heat .mark").get_attribute("visibility") == "visible"
+
+
+def test_j_and_k_walk_through_documents(visit, file):
+    page = visit(file, "q1", viewport=WIDE).page
+    page.wait_for_selector("#q1-r1[open]")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.closest('.doc').id") == "q1-r3"
+    page.keyboard.press("k")
+    assert page.evaluate("[...document.querySelectorAll('#q1 .doc[open]')].map((doc) => doc.id)") == ["q1-r2"]
+    page.keyboard.press("s")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.closest('.doc').id").startswith("q1-l")
+
+
+def test_questions_are_reached_by_keys_links_and_menu(visit, file):
+    page = visit(file, viewport=WIDE).page
+    assert page.locator("#overview").is_visible()
+    page.keyboard.press("n")
+    assert page.locator("#q1").is_visible()
+    page.locator("nav a[href='#q3']").click()
+    assert page.locator("#q3").is_visible()
+    assert page.locator("nav [aria-current]").get_attribute("href") == "#q3"
+    page.set_viewport_size(PHONE)
+    page.locator("#jump").select_option("method")
+    assert page.locator("#method").is_visible()
+    page.go_back()
+    assert page.locator("#q3").is_visible()
+
+
+def test_search_reads_the_whole_text_source_and_metadata(visit, file):
+    page = visit(file, "q1", viewport=WIDE).page
+    page.wait_for_selector("#q1-r1 .tokens")
+    page.keyboard.press("/")
+    page.keyboard.type("奠基人")
+    page.wait_for_function("document.querySelectorAll('#q1-raises li:not([hidden])').length === 1")
+    assert page.locator("#q1-tab-raises .n").inner_text() == "1 of 20"
+    assert page.locator("#q1-tab-lowers .n").inner_text() == "0 of 20"
+    page.locator("#q1 input[type=search]").fill("country_capital_city")
+    page.wait_for_function("document.querySelector('#q1-tab-raises .n').textContent === '1 of 20'")
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelectorAll('#q1-raises li:not([hidden])').length === 20")
+
+
+def test_it_is_readable_without_scripts(visit, file):
+    opened = visit(file, java_script_enabled=False, viewport=WIDE)
+    page = opened.page
+
+    assert page.locator("#q14").is_visible()
+    assert page.locator("#trust").get_by_text("not validated", exact=True).is_visible()
+    page.locator("#q2-l1 summary").click()
+    assert page.locator("#q2-l1 .passage").is_visible()
+    assert page.locator("#q2-l1 .facts").get_by_text("nats per copy").is_visible()
+    assert not page.locator(".tabs").first.is_visible()
+
+
+def test_the_colours_follow_the_button(visit, file):
+    page = visit(file, color_scheme="light").page
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    page.locator("#theme").click()
+    page.locator("#theme").click()
+
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate(background) != light
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stays_legible_on_every_colour(visit, file, scheme):
+    """WCAG AA, 4.5 to 1, for ink on each of the seventeen levels and for every colour of text on the page."""
+    page = visit(file, "q1", viewport=WIDE, color_scheme=scheme).page
+    ratios = page.evaluate(CONTRASTS)
+
+    assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
+
+
+def test_raising_and_lowering_stay_apart_for_the_colour_blind(visit, file):
+    """The two ends differ by far more than a just noticeable step, whichever cone is missing (Machado et al. 2009)."""
+    page = visit(file, "q1", viewport=WIDE).page
+    ends = page.evaluate(
+        "['--hot', '--cold'].map((name) => rgb(`var(${name})`))".join(["(() => {" + RGB + "return ", "})()"])
+    )
+
+    for matrix in MACHADO.values():
+        seen = [[sum(m * c for m, c in zip(row, end, strict=True)) for row in matrix] for end in ends]
+        assert sum((a - b) ** 2 for a, b in zip(*seen, strict=True)) ** 0.5 > 90  # of 441
+
+
+def test_controls_have_names_and_a_visible_focus(visit, file):
+    page = visit(file, "q1", viewport=WIDE).page
+    page.wait_for_selector("#q1-r1 .tokens")
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('button, input, select, [role=img], [tabindex=\"0\"]')].filter((node) => "
+        "!(node.getAttribute('aria-label') || node.getAttribute('aria-labelledby') || node.textContent.trim() "
+        "|| node.closest('label'))).map((node) => node.outerHTML.slice(0, 80))"
+    )
+    assert nameless == []
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_a_right_to_left_answer_runs_right_to_left(visit, file):
+    page = visit(file, "q9", viewport=WIDE).page
+    left = "document.querySelector('#q9 .asked .scored').getBoundingClientRect().left"
+
+    assert page.evaluate(left) < 700  # the answer ends the sentence, at its left
+
+
+def test_print_opens_the_question_with_trust_and_method(visit, file):
+    page = visit(file, "q1", viewport=WIDE).page
+    page.wait_for_selector("#q1-r1 .tokens")
+    page.emulate_media(media="print")
+
+    for shown in ("#q1", "#trust", "#method", "#q1-lowers"):
+        assert page.locator(shown).is_visible()
+    for hidden in ("nav", "#q2", ".tabs >> nth=0"):
+        assert not page.locator(hidden).is_visible()
+
+
+@pytest.mark.parametrize("questions", [0, 1])
+def test_small_reports_open_where_there_is_something_to_read(visit, tmp_path, questions):
+    path = tmp_path / "small.html"
+    path.write_text(render(sample(questions=questions, docs=3)), encoding="utf-8")
+    opened = visit(path)
+
+    assert opened.complaints == []
+    assert opened.page.locator("#q1" if questions else "#overview").is_visible()
+
+
+RGB = """
+const rgb = (colour) => {
+  const probe = document.body.appendChild(document.createElement("span"));
+  probe.style.color = colour;
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+  canvas.fillStyle = getComputedStyle(probe).color;
+  canvas.fillRect(0, 0, 1, 1);
+  probe.remove();
+  return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+};
+"""
+CONTRASTS = (
+    "(() => {"
+    + RGB
+    + """
+const light = (colour) => {
+  const [r, g, b] = rgb(colour).map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
+const found = {};
+for (const sign of "pn") for (let k = 1; k <= 8; k++) found[sign + k] = ratio("var(--ink)", `var(--${sign}${k})`);
+for (const ink of ["--ink", "--muted", "--accent", "--alarm", "--up", "--down"])
+  for (const ground of ["--bg", "--surface", "--raised"]) found[ink + ground] = ratio(`var(${ink})`, `var(${ground})`);
+found["--accent on its wash"] = ratio("var(--accent)", "var(--accent-wash)");
+found["--alarm on its wash"] = ratio("var(--alarm)", "var(--alarm-wash)");
+return found; })()"""
+)
+MACHADO = {
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}

@@ -1,0 +1,215 @@
+"""The file itself: whole, inert, small enough, and faithful to the numbers it was given."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import math
+import re
+import zlib
+from html.parser import HTMLParser
+
+import pytest
+from tests.report.sample import HOSTILE, Maker, sample
+
+from whence.report import Doc, Question, ReportData, Tail, render
+from whence.report.excerpt import rows
+from whence.report.pages import page
+
+
+class Elements(HTMLParser):
+    """Every tag with its attributes, in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+
+def question(docs: list[Doc], **more: object) -> Question:
+    defaults = {
+        "id": "q", "prompt": "Two and two is", "completion": " four",
+        "tokens": ["Two", " and", " two", " is", " four"], "scored": [False] * 4 + [True], "measurement": -0.5, "tail": Tail.of([0.3, 0.1, -0.2]), "raises": docs, "lowers": [],
+    }  # fmt: skip
+    return Question(**(defaults | more))  # type: ignore[arg-type]
+
+
+def doc(**more: object) -> Doc:
+    defaults = {
+        "document": 7, "source": "a.jsonl", "row": 3, "tokens": ["one", " two", " three"], "score_per_copy": 0.3,
+        "score_raw": 30.0, "percentile": 99.0, "by_token": [0.1, 0.2, 0.0],
+    }  # fmt: skip
+    return Doc(**(defaults | more))  # type: ignore[arg-type]
+
+
+def opened(text: str) -> dict:
+    return json.loads(zlib.decompress(base64.b64decode(text), -15))
+
+
+def test_the_policy_names_every_script_and_style_and_nothing_else(html):
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1].replace("&#39;", "'")
+    inline = [text for _, text in re.findall(r"<(script|style)>(.*?)</\1>", html, re.DOTALL)]
+    digests = {f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in inline}
+
+    assert set(re.findall(r"'sha256-[^']+'", policy)) == digests
+    assert len(inline) == 3
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+
+
+def test_the_file_refers_to_nothing_outside_itself(html):
+    for tag, attributes in Elements(html).tags:
+        assert tag not in {"iframe", "object", "embed", "base", "img", "video", "audio", "source", "form"}
+        assert "src" not in attributes
+        assert "style" not in attributes
+        assert not [name for name in attributes if name.startswith("on")]
+        assert (attributes.get("href") or "#").startswith(("#", "data:,"))
+
+
+def test_hostile_text_makes_no_elements():
+    """The same report with every hostile string made tame has the same elements."""
+    data = sample(questions=12, docs=6)
+    tame = ReportData(**{field.name: _tamed(getattr(data, field.name)) for field in dataclasses.fields(data)})
+
+    hostile_tags = [tag for tag, _ in Elements(render(data)).tags if tag not in {"span", "bdi"}]
+
+    assert hostile_tags == [tag for tag, _ in Elements(render(tame)).tags if tag not in {"span", "bdi"}]
+
+
+def _tamed(value):
+    if isinstance(value, str):
+        return re.sub(r"[<>&\"'`{}]", "x", value)
+    if isinstance(value, list):
+        return [_tamed(item) for item in value]
+    if isinstance(value, dict):
+        return {_tamed(key): _tamed(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value):
+        return type(value)(**{field.name: _tamed(getattr(value, field.name)) for field in dataclasses.fields(value)})
+    return value
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_inert_wherever_it_is_put(text):
+    hostile = question(
+        [doc(source=text, tokens=["a", text, "b"], metadata={text: text})], id=text, prompt=text, completion=text,
+        tokens=[text], scored=[True], rather_than=text,
+    )  # fmt: skip
+    data = ReportData(
+        title=text, created=text, questions=[hostile, hostile], sentence=text, method={text: text}, command=text,
+        notes=[text], warnings=[text],
+        provenance={text: {text: text}},
+    )  # fmt: skip
+    html = render(data)
+
+    assert sum(tag == "script" for tag, _ in Elements(html).tags) == 4  # early, two pages, the script
+    assert not any(mark in html for mark in "\u2028\u2029\u202e\x00\x1b\ufeff\u200b")
+    assert "<img" not in html
+    assert "<svg/onload" not in html
+
+
+def test_the_sample_is_small_enough(html):
+    assert len(html.encode()) < 4_000_000
+
+
+def test_rendering_twice_gives_the_same_file():
+    assert render(sample(questions=2, docs=8)) == render(sample(questions=2, docs=8))
+
+
+def test_report_data_is_json():
+    json.dumps(dataclasses.asdict(sample(questions=1, docs=8)))
+
+
+def test_the_value_of_a_position_is_shown_on_the_next_token():
+    content = opened(page(question([doc(output_tokens=[0.3, 0.6, 0.0], input_tokens=[0.5, 0.0, -0.5])])))["raises"][0]
+    shown = {name: [round(view["step"] * k, 3) for k in view["values"]] for name, view in content["views"].items()}
+
+    assert shown == {"gradient": [0.0, 0.1, 0.2], "output": [0.0, 0.3, 0.6], "input": [0.5, 0.0, -0.5]}
+    assert content["views"]["gradient"]["sum"] == pytest.approx(0.3)
+
+
+def test_values_survive_the_page_to_a_ten_thousandth_of_the_largest():
+    made = Maker(3).doc("The quick brown fox jumps over the lazy dog. " * 5, 0.02, 1)
+    asked = question([made], layers=list(Maker.layers), groups=list(Maker.groups))
+    content = opened(page(asked))["raises"][0]
+    view = content["views"]["gradient"]
+    top = max(map(abs, made.by_token))
+
+    for sent, value in zip(view["values"][1:], made.by_token, strict=False):
+        assert abs(sent * view["step"] - value) <= 0.51e-4 * top
+    for row, values in zip(content["heat"]["rows"], made.heat, strict=True):
+        top = max(abs(value) for group in made.heat for value in group)
+        for sent, value in zip(row[1:], values, strict=False):
+            assert abs(sent * content["heat"]["step"] - value) <= top / 250
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"by_token": [1.0]},
+        {"output_tokens": [1.0] * 4},
+        {"input_tokens": [1.0] * 2},
+        {"heat": [[1.0]]},
+        {"by_layer": [1.0]},
+        {"scored": [True]},
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=f"document 7 of 3 tokens: .*{next(iter(wrong))}"):
+        render(ReportData(title="t", created="now", questions=[question([doc(**wrong)])]))
+
+
+def test_numbers_that_are_not_numbers_are_shown_as_missing():
+    numbers = {"score_per_copy": math.nan, "score_raw": math.inf, "cosine": math.nan, "percentile": math.nan}
+    sick = doc(**numbers, by_token=[math.nan, math.inf, 0.0])
+
+    html = render(ReportData(title="t", created="now", questions=[question([sick])]))
+
+    text = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.DOTALL)
+    assert not re.search(r"\b(nan|inf|infinity)\b", text.lower())
+
+
+def test_empty_states_say_what_is_missing():
+    bare = question([], tail=Tail.of([-1.0, -2.0]))
+    html = render(ReportData(title="t", created="now", questions=[bare]))
+
+    for words in ("No document in this run raises this answer.", "No document in this run lowers this answer.",
+                  "No document has positive influence.", "not validated", "Coverage was not recorded.",
+                  "The command was not recorded."):  # fmt: skip
+        assert words in html
+    assert "No questions" in render(ReportData(title="t", created="now", questions=[]))
+
+
+def test_a_document_without_parts_is_still_a_document():
+    html = render(
+        ReportData(title="t", created="now", questions=[question([doc(by_token=[]), doc(tokens=[], by_token=[])])])
+    )
+
+    assert "one two three" in html
+
+
+def test_the_excerpt_is_about_the_peak_and_says_what_it_leaves_out():
+    long = doc(tokens=["w "] * 2000, by_token=[0.0] * 1499 + [1.0] + [0.0] * 500)
+    quote = rows(question([long]), "raises", [long], "q1")[0].line
+
+    assert quote.before
+    assert quote.after
+    assert "p8" in [run.style for run in quote.runs]
+    assert len(quote.text) <= 150
+
+
+def test_the_tail_keeps_ranks_among_all_documents():
+    tail = Tail.of([5.0, 4.0, -1.0, 0.0] + [1.0] * 396)
+
+    assert (tail.n, tail.positive, tail.ranks[:2], tail.ranks[-1]) == (400, 398, [1, 2], 398)
+    assert tail.share_top_1pct == pytest.approx((5 + 4 + 1 + 1) / 405)
+    assert Tail.of([]).positive == 0
+
+
+@pytest.mark.parametrize("scores", [[1.0], [1.0, 1.0, 1.0], [1e-300, 1.0], [1e308, 1e-5], [0.0]])
+def test_any_tail_can_be_drawn(scores):
+    render(ReportData(title="t", created="now", questions=[question([doc()], tail=Tail.of(scores))]))
