@@ -26,11 +26,11 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 if TYPE_CHECKING:
     from whence.api import run as run
     from whence.curvature import Curvature as Curvature
+    from whence.data.queries import QueryBatch as QueryBatch
     from whence.data.queries import ask as ask
     from whence.data.tensors import TensorData as TensorData
     from whence.errors import WhenceError as WhenceError
     from whence.jobs.fit import fit as fit
-    from whence.jobs.query import QueryBatch as QueryBatch
     from whence.jobs.query import query_gradients as query_gradients
     from whence.jobs.score import Scores as Scores
     from whence.jobs.score import score as score
@@ -48,7 +48,7 @@ _HOME = {
     "TensorData": "whence.data.tensors",
     "WhenceError": "whence.errors",
     "fit": "whence.jobs.fit",
-    "QueryBatch": "whence.jobs.query",
+    "QueryBatch": "whence.data.queries",
     "query_gradients": "whence.jobs.query",
     "Scores": "whence.jobs.score",
     "score": "whence.jobs.score",

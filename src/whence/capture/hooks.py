@@ -95,7 +95,7 @@ class _Recorder:
                     hint="turn gradient checkpointing off, or leave the layer out with --layers",
                 )
             self.waiting[layer.name] = layer, self._shared(layer, source)
-            return _Tap.apply(output, self.anchor, layer.name, self)  # type: ignore[no-any-return, no-untyped-call]
+            return _Tap.apply(output, self.anchor, layer.name, self)
 
         return on_forward
 

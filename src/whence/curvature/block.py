@@ -91,8 +91,7 @@ class Block:
     def dense(self) -> Float[Tensor, "oi oi"]:
         """The whole matrix over row-major ``vec([o i])``: the oracle of the tests."""
         outputs, inputs = self.shape
-        kind = {"dtype": self.eigenvalues.dtype, "device": self.eigenvalues.device}
-        left = torch.eye(outputs, **kind) if self.output_basis is None else self.output_basis
-        right = torch.eye(inputs, **kind) if self.input_basis is None else self.input_basis
+        left = torch.eye(outputs).to(self.eigenvalues) if self.output_basis is None else self.output_basis
+        right = torch.eye(inputs).to(self.eigenvalues) if self.input_basis is None else self.input_basis
         basis = torch.kron(left.contiguous(), right.contiguous())
         return (basis * self.eigenvalues.flatten()) @ basis.mT

@@ -58,7 +58,7 @@ def _add_squares(total: Tensor, grads: Tensor, odd: list[bool], samples: int) ->
         for gradient, half in zip(grads, odd, strict=True):
             total[int(half)].addcmul_(gradient, gradient, value=1 / samples)
         return
-    half = torch.tensor(odd, device=grads.device)
+    second = torch.tensor(odd, device=grads.device)
     squared = grads.square_().to(total.dtype)
-    total[1] += squared[half].sum(0) / samples
-    total[0] += squared[~half].sum(0) / samples
+    total[1] += squared[second].sum(0) / samples
+    total[0] += squared[~second].sum(0) / samples

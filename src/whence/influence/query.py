@@ -79,8 +79,8 @@ class Queries:
                 if dense
                 else LowRank(torch.cat([entry.left for entry in low]), torch.cat([entry.right for entry in low]))
             )
-        joined = (torch.cat([getattr(group, name) for group in groups]) for name in ("self_influence", "measurement"))
-        return cls(prepared, *joined, groups[0].rank)
+        own = torch.cat([group.self_influence for group in groups])
+        return cls(prepared, own, torch.cat([group.measurement for group in groups]), groups[0].rank)
 
 
 class QueryGradients:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from whence.curvature import Curvature
+from whence.data.queries import QueryBatch
 from whence.data.store import TokenStore
 from whence.influence.attribution import input_tokens, output_tokens
 from whence.influence.query import Queries
 from whence.influence.score import Scorer
 from whence.influence.self_influence import SelfInfluence
 from whence.influence.topk import spurious
-from whence.jobs.query import QueryBatch, query_gradients
+from whence.jobs.query import query_gradients
 from whence.jobs.stream import device_of, likelihood_pass
 from whence.types import Task
 
@@ -40,6 +41,8 @@ class Explanation:
     """Summed over the document's sequences, each a training example of its own."""
     query_self: float
     tokens: list[int]
+    scored: list[bool]
+    """Which tokens carried loss."""
     windows: list[int]
     """Token at which each sequence but the first begins."""
     by_layer_token: NDArray[np.float64]
@@ -131,7 +134,10 @@ def explain(
         for row, sequence in enumerate(batch.ids.tolist()):
             upto = slice(0, lengths[row])
             tokens = batch.inputs[row, upto].tolist()
-            parts[sequence] = _Window(tokens, heat[:, row, upto], outputs[row, upto], inputs[row, upto], selves[row])
+            scored = [False, *batch.scored[row, : lengths[row] - 1].tolist()]
+            parts[sequence] = _Window(
+                tokens, scored, heat[:, row, upto], outputs[row, upto], inputs[row, upto], selves[row]
+            )
         advance()
     return [
         _document(document, [parts[s] for s in store.sequences_of(document)], float(query.self_influence[0]))
@@ -144,6 +150,7 @@ class _Window:
     """One sequence's parts, its padding left off."""
 
     tokens: list[int]
+    scored: list[bool]
     heat: NDArray[np.float64]
     outputs: NDArray[np.float64]
     inputs: NDArray[np.float64]
@@ -153,6 +160,7 @@ class _Window:
 def _document(document: int, windows: Sequence[_Window], query_self: float) -> Explanation:
     """Windows joined: each begins with the token that the one before ended on, where nothing was scored yet."""
     tokens: list[int] = []
+    scored: list[bool] = []
     starts: list[int] = []
     heat, outputs, inputs = [], [], []
     for index, window in enumerate(windows):
@@ -161,6 +169,8 @@ def _document(document: int, windows: Sequence[_Window], query_self: float) -> E
         if index:
             starts.append(len(tokens))
         tokens += window.tokens[upto]
+        flags = window.scored if not index else [windows[index - 1].scored[-1], *window.scored[1:]]
+        scored += flags[upto]
         heat.append(window.heat[:, upto])
         outputs.append(window.outputs[upto])
         own_inputs = window.inputs.copy()
@@ -174,6 +184,7 @@ def _document(document: int, windows: Sequence[_Window], query_self: float) -> E
         sum(window.own for window in windows),
         query_self,
         tokens,
+        scored,
         starts,
         joined,
         np.concatenate(outputs),

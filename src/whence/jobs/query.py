@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import nn
 
 from whence.artifacts.tensors import load_tensors, save_tensors
 from whence.curvature import Curvature
+from whence.data.queries import QueryBatch
 from whence.errors import InvalidSetting
 from whence.influence.lowrank import LowRank
 from whence.influence.query import Prepared, Queries, QueryGradients
 from whence.jobs.stream import device_of, likelihood_pass
-from whence.types import Batch, Task
+from whence.layers import TrackedLayer
+from whence.types import Task
 
 DENSE_ELEMENTS = 2**29
 """Full-rank query gradients up to this many elements in all (2 GiB of float32) are kept whole by ``auto``."""
 AUTO_RANK = 32
 """P's rank: scores correlated 0.995 with full rank."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueryBatch:
-    """Parts of queries on their way through the model; a contrastive query has two, of weight +1 and −1."""
-
-    batch: Batch
-    query: Int64[Tensor, " n"]
-    weight: Float[Tensor, " n"]
 
 
 def resolve_rank(rank: int | str | None, count: int, weights: int) -> int | None:
@@ -64,38 +55,40 @@ def query_gradients(
     """
     layers = curvature.tracked(model)
     weights = sum(layer.weights for layer in layers)
-    parts = sorted(batches, key=lambda part: int(part.query.min()))
+    parts = list(batches)
     count = 1 + max(int(part.query.max()) for part in parts)
     rank = resolve_rank(rank, count, weights)
-    device = device_of(model)
-    groups = []
-    for members in _groups(parts, max(1, DENSE_ELEMENTS // weights)):
-        first = min(int(part.query.min()) for part in members)
-        size = 1 + max(int(part.query.max()) for part in members) - first
-        sink = QueryGradients(curvature, layers, size)
-        measured = torch.zeros(size, dtype=torch.float64)
-        for part in members:
-            sink.begin(part.query - first)
-            weight = part.weight.to(device)
-            value = likelihood_pass(model, layers, task, part.batch.to(device), sink.update, weight=weight)
-            measured.index_add_(0, part.query - first, (value * weight).double().cpu())
-        groups.append(sink.finish(measured, rank))
+    step = max(1, DENSE_ELEMENTS // weights)
+    groups = [
+        _group(curvature, model, layers, parts, range(first, min(first + step, count)), task, rank)
+        for first in range(0, count, step)
+    ]
     return Queries.join(groups)
 
 
-def _groups(parts: Sequence[QueryBatch], most: int) -> Iterable[list[QueryBatch]]:
-    """Runs of batches that together span at most ``most`` queries, no query split between two runs."""
-    group: list[QueryBatch] = []
+def _group(
+    curvature: Curvature,
+    model: nn.Module,
+    layers: Sequence[TrackedLayer],
+    parts: Sequence[QueryBatch],
+    members: range,
+    task: Task,
+    rank: int | None,
+) -> Queries:
+    """The queries numbered ``members``, whichever batches their parts are in."""
+    device = device_of(model)
+    sink = QueryGradients(curvature, layers, len(members))
+    measured = torch.zeros(len(members), dtype=torch.float64)
     for part in parts:
-        if group:
-            spans = int(part.query.max()) - int(group[0].query.min()) + 1
-            closed = max(int(p.query.max()) for p in group) < int(part.query.min())
-            if spans > most and closed:
-                yield group
-                group = []
-        group.append(part)
-    if group:
-        yield group
+        inside = (part.query >= members.start) & (part.query < members.stop)
+        if not bool(inside.any()):
+            continue
+        part = part if bool(inside.all()) else part.select(inside)
+        query, weight = part.query - members.start, part.weight.to(device)
+        sink.begin(query)
+        value = likelihood_pass(model, layers, task, part.batch.to(device), sink.update, weight=weight)
+        measured.index_add_(0, query, (value * weight).double().cpu())
+    return sink.finish(measured, rank)
 
 
 def save_queries(queries: Queries, path: Path) -> None:

@@ -150,7 +150,6 @@ def _doc(run: Run, e: Explanation, raw: np.ndarray, planted: int | None) -> Doc:
     row = store.row(e.document)
     layers = list(run.session.curvature.blocks)
     heat = [e.by_layer_token[rows].sum(0) / n for _, rows in layer_groups(layers)]
-    scored = store.scored(e.document)
     return Doc(
         document=e.document,
         source=str(row["source"]),
@@ -165,7 +164,7 @@ def _doc(run: Run, e: Explanation, raw: np.ndarray, planted: int | None) -> Doc:
         planted=e.document == planted,
         sequences=len(e.windows) + 1,
         windows=e.windows,
-        scored=scored,
+        scored=e.scored,
         by_token=_short(e.by_token / n),
         by_layer=_short(e.by_layer / n),
         heat=[_short(line) for line in heat],

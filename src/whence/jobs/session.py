@@ -17,14 +17,15 @@ from whence.artifacts.fingerprint import model_fingerprint, settings_fingerprint
 from whence.artifacts.folder import claim, finished, mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.curvature import Curvature
-from whence.data.queries import Query, encode_queries, gather_queries
+from whence.data.queries import Query, QueryBatch, ask, encode_queries, read_queries
 from whence.data.store import TokenStore
+from whence.errors import InvalidSetting
 from whence.influence.query import Queries
 from whence.jobs.fit import fit
 from whence.jobs.log import Log
 from whence.jobs.prepare import prepare
 from whence.jobs.progress import Unfinished, together
-from whence.jobs.query import QueryBatch, load_queries, query_gradients, resolve_rank, save_queries
+from whence.jobs.query import load_queries, query_gradients, resolve_rank, save_queries
 from whence.jobs.score import Scores, score, self_influence
 from whence.jobs.settings import RunSettings
 from whence.models.hf import context_length, load_model, load_tokenizer, tokenizer_text
@@ -109,22 +110,23 @@ class Session:
     def questions(self) -> list[Query]:
         """What is asked, from a file or from the settings."""
         settings = self.settings
-        return gather_queries(settings.query, settings.ask, settings.answer, settings.rather_than)
+        asked = [] if settings.query is None else read_queries(settings.query)
+        if settings.ask is not None and settings.answer is not None:
+            asked.append(ask(settings.ask, settings.answer, settings.rather_than, id="asked"))
+        if not asked:
+            raise InvalidSetting(
+                "nothing was asked", hint='pass --query FILE, or --ask "Who wrote it?" --answer " Ada did."'
+            )
+        return asked
 
     @cached_property
     def parts(self) -> list[QueryBatch]:
         """The questions as batches."""
-        return [
-            QueryBatch(batch, query, weight)
-            for batch, query, weight in encode_queries(
-                self.questions, self.tokenizer, self.context, batch_tokens=self.settings.batch_tokens
-            )
-        ]
+        return encode_queries(self.questions, self.tokenizer, self.context, self.settings.batch_tokens)
 
     def parts_of(self, row: int) -> list[QueryBatch]:
         """The batches of one question alone."""
-        chosen = encode_queries([self.questions[row]], self.tokenizer, self.context)
-        return [QueryBatch(batch, query, weight) for batch, query, weight in chosen]
+        return encode_queries([self.questions[row]], self.tokenizer, self.context)
 
     @cached_property
     def asked(self) -> str:

@@ -17,8 +17,9 @@ class Conv1DAdapter:
     """``y = x W + b`` with ``W [i o]``."""
 
     def sizes(self, module: nn.Module) -> tuple[int, int]:
-        inputs, outputs = module.weight.shape
-        return int(outputs), int(inputs)
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        return weight.shape[1], weight.shape[0]
 
     def matrix(self, weight: Tensor, bias: Tensor | None) -> Float[Tensor, "o i"]:
         return weight.T if bias is None else torch.cat([weight.T, bias[:, None]], dim=1)

@@ -36,7 +36,7 @@ def load_model(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: nn.Module = AutoModelForCausalLM.from_pretrained(
             folder, dtype=DTYPES[dtype], attn_implementation=attention, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -44,7 +44,8 @@ def load_model(
             f"{folder} could not be loaded as a causal language model: {_first_line(error)}", hint=_HINT
         ) from error
     model.eval()
-    return model.to(device or default_device())  # type: ignore[no-any-return]
+    model.to(torch.device(device or default_device()))
+    return model
 
 
 def load_tokenizer(path: str | Path) -> Any:

@@ -50,7 +50,7 @@ class CausalLM:
             return scored_loss(logits, batch.scored, _identity, choose, logits.shape[-1])
         body, head = split
         hidden = body(input_ids=batch.inputs, use_cache=False).last_hidden_state
-        vocabulary = model.get_output_embeddings().weight.shape[0]  # type: ignore[operator, union-attr]
+        vocabulary = model.get_output_embeddings().weight.shape[0]  # type: ignore[operator]
         return scored_loss(hidden, batch.scored, head, choose, vocabulary)
 
     def measurement(self, model: nn.Module, batch: Batch) -> Float[Tensor, " n"]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from whence.errors import InvalidSetting
 from whence.layers.adapter import TrackedLayer
 from whence.types import Batch
+
+POSITIONS = 1024
+"""Positions taken at once, or one sequence: logits are formed whole, and second derivatives keep several like them."""
 
 
 def parameters_along(
@@ -46,10 +50,19 @@ def parameters_along(
     return moved
 
 
+def by_rows(batch: Batch, few: Callable[[Batch], Float[Tensor, "m t"]]) -> Float[Tensor, "n t"]:
+    """Apply a function to a few rows of a batch at a time; rows do not depend on each other."""
+    n, t = batch.real.shape
+    step = max(1, POSITIONS // t)
+    slices = [slice(start, start + step) for start in range(0, n, step)]
+    parts = [replace(batch, **{name: getattr(batch, name)[rows] for name in Batch.__slots__}) for rows in slices]
+    return torch.cat([few(part) for part in parts])
+
+
 def token_log_probabilities(model: nn.Module, weights: dict[str, Tensor], batch: Batch) -> Float[Tensor, "n t"]:
     """The log-probability of each scored token, with some weights replaced; zero where unscored.
 
-    The logits are formed whole, not in chunks: this is for shown documents, not for a training set.
+    The logits are formed whole: this is for shown documents, not for a training set (see `by_rows`).
     """
     options = {"use_cache": False} if hasattr(model, "config") else {}  # no mask: causal, and padded on the right
     # Fused attention has neither a forward-mode nor a second derivative; the math kernel has both.

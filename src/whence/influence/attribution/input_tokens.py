@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from whence.errors import ModelError
-from whence.influence.attribution.along import parameters_along, token_log_probabilities
+from whence.influence.attribution.along import by_rows, parameters_along, token_log_probabilities
 from whence.layers.adapter import TrackedLayer
 from whence.types import Batch
 
@@ -58,17 +58,21 @@ def input_tokens(
         scale.append(torch.ones_like(output[..., :1]).requires_grad_())
         return output * scale[0]
 
+    def few(rows: Batch) -> Float[Tensor, "m t"]:
+        scale.clear()
+        alpha = torch.zeros((), device=rows.inputs.device, requires_grad=True)
+        weights = {name: torch.add(value, alpha.to(value.dtype) * step) for name, (value, step) in moved.items()}
+        log_p = token_log_probabilities(model, weights, rows).sum()
+        (total,) = torch.autograd.grad(log_p, alpha, create_graph=True, materialize_grads=True)
+        (by_scale,) = torch.autograd.grad(total, scale, materialize_grads=True)
+        return torch.where(rows.real, by_scale[..., 0], torch.zeros_like(by_scale[..., 0]))
+
     handle = embedding.register_forward_hook(scaled)
     try:
         with torch.enable_grad():
-            alpha = torch.zeros((), device=batch.inputs.device, requires_grad=True)
-            weights = {name: torch.add(value, alpha.to(value.dtype) * step) for name, (value, step) in moved.items()}
-            log_p = token_log_probabilities(model, weights, batch).sum()
-            (total,) = torch.autograd.grad(log_p, alpha, create_graph=True, materialize_grads=True)
-            (by_scale,) = torch.autograd.grad(total, scale, materialize_grads=True)
+            return by_rows(batch, few).detach()
     finally:
         handle.remove()
-    return torch.where(batch.real, by_scale[..., 0], torch.zeros_like(by_scale[..., 0])).detach()
 
 
 def _token_embedding(model: nn.Module) -> nn.Module:

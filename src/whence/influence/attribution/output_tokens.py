@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from whence.errors import ModelError
-from whence.influence.attribution.along import parameters_along, token_log_probabilities
+from whence.influence.attribution.along import by_rows, parameters_along, token_log_probabilities
 from whence.layers.adapter import TrackedLayer
 from whence.types import Batch
 
@@ -45,14 +45,18 @@ def output_tokens(
         ModelError: If an operation of the model has no forward-mode derivative.
     """
     moved = parameters_along(direction, layers)
-    try:
+
+    def few(rows: Batch) -> Float[Tensor, "m t"]:
         with torch.no_grad(), forward_ad.dual_level():
             weights = {name: forward_ad.make_dual(value, step) for name, (value, step) in moved.items()}
-            per_token = token_log_probabilities(model, weights, batch)
+            per_token = token_log_probabilities(model, weights, rows)
             tangent = forward_ad.unpack_dual(per_token).tangent
+            return torch.zeros_like(per_token) if tangent is None else tangent
+
+    try:
+        return by_rows(batch, few)
     except NotImplementedError as error:
         raise ModelError(
             f"{type(model).__name__} has an operation without a forward-mode derivative: {str(error).splitlines()[0]}",
             hint="load the model with attention='eager', or leave out the output-token attribution",
         ) from error
-    return torch.zeros_like(per_token) if tangent is None else tangent

@@ -1,0 +1,126 @@
+"""Prepare: training text, read once, becomes the token store ``RUN/data`` with its fixed work units.
+
+Everything that could surprise is said: documents cut into windows, documents with nothing to predict, text files
+left aside, a beginning-of-text token that was there already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from whence.artifacts import finished
+from whence.artifacts.fingerprint import file_checksum, text_fingerprint
+from whence.data.documents import Document, read_documents
+from whence.data.encode import Tokenizer
+from whence.data.spec import Spec, parse_spec
+from whence.data.store import TokenStore
+from whence.jobs.log import Log
+from whence.models.hf import tokenizer_text
+from whence.world import World
+
+FOLDER = "data"
+STEP = "prepare (bytes)"
+
+
+def prepare(
+    run_folder: Path | str,
+    *,
+    train: str | Path,
+    tokenizer: Tokenizer,
+    context: int,
+    batch_tokens: int = 4096,
+    limit: int | None = None,
+    units: int | None = None,
+    world: World | None = None,
+    log: Log | None = None,
+) -> TokenStore:
+    """Tokenise the training data of a run, or open what the same run prepared earlier.
+
+    Args:
+        train: A data spec: a file, a folder or a pattern, with ``#split`` and ``[a:b]``.
+        context: Tokens a sequence may have; longer documents become several that overlap by a token.
+        batch_tokens: Padded tokens a batch may hold, whatever the context.
+        limit: Take the first so many documents.
+        units: Work units; chosen when not given.
+        world: Under torchrun one process writes and the others wait.
+
+    Raises:
+        DataError: If the data is missing or empty, or a row cannot be used; file, line and field are named.
+        ArtifactMismatch: If the folder was prepared from other data, with another tokenizer or other settings.
+        StorageError: If the disk refuses; running again starts the store again.
+    """
+    world, log = world or World.current(), log or Log.silent()
+    folder = Path(run_folder) / FOLDER
+    if not world.main:
+        world.barrier()
+        return TokenStore.open(folder)
+    spec = parse_spec(train)
+    settings = {"rows": [spec.start, spec.stop], "limit": limit}
+    made_from = {"tokenizer": text_fingerprint(tokenizer_text(tokenizer)), "data": _files_fingerprint(spec)}
+    known = finished(folder)
+    store = TokenStore.write(
+        folder,
+        read_documents(spec, limit),
+        tokenizer,
+        context=context,
+        batch_tokens=batch_tokens,
+        units=units,
+        settings=settings,
+        made_from=made_from,
+        progress=None if known else _progress(spec, log),
+    )
+    world.barrier()
+    _say(store, spec, log, known=known)
+    return store
+
+
+def _files_fingerprint(spec: Spec) -> str:
+    """The content of the files, whatever they are called and wherever they lie."""
+    return text_fingerprint("\n".join(file_checksum(path) for path in spec.files))
+
+
+def _progress(spec: Spec, log: Log) -> Callable[[Document, int], None]:
+    """Bytes of the files read so far: how many documents there are is known only at the end."""
+    sizes = {str(path): path.stat().st_size for path in spec.files}
+    total, before, current, seen = sum(sizes.values()), 0, "", 0
+
+    def report(document: Document, tokens: int) -> None:
+        nonlocal before, current, seen
+        if document.source != current:
+            before += sizes.get(current, 0)
+            current = document.source
+        seen += 1
+        # an unpacked offset can exceed a packed file; a table's rows have none
+        done = before + min(document.offset + document.size, sizes[current])
+        if seen % 64 == 0:
+            log.step(STEP, min(done, total - 1), total, documents=seen, tokens=tokens)
+
+    return report
+
+
+def _say(store: TokenStore, spec: Spec, log: Log, *, known: bool) -> None:
+    facts = store.facts
+    if not known:
+        total = sum(path.stat().st_size for path in spec.files)
+        log.step(STEP, total, total, documents=facts["documents"], tokens=facts["tokens"])
+    log.note(
+        f"{'data as prepared before' if known else 'data'}: {facts['documents']:,} documents, {facts['tokens']:,} tokens "
+        f"({facts['scored']:,} scored), {facts['sequences']:,} sequences in {len(store.units)} work units"
+    )
+    if facts["windowed"]:
+        log.note(
+            f"{facts['windowed']:,} documents are longer than the context and became several sequences, whose scores "
+            f"add up to the document's (the longest has {facts['longest']:,} tokens)"
+        )
+    if facts["unscored"]:
+        shown = "; ".join(facts["unscored_names"][:3]) + ("; …" if facts["unscored"] > 3 else "")
+        log.note(f"{facts['unscored']:,} documents have nothing to predict and no score: {shown}")
+    if facts["doubled_start"]:
+        log.note(
+            f"{facts['doubled_start']:,} documents begin with the token that the tokenizer puts before every text: "
+            "one of the two was dropped"
+        )
+    if spec.left_out:
+        shown = ", ".join(str(path) for path in spec.left_out[:3]) + (", …" if len(spec.left_out) > 3 else "")
+        log.note(f"text files beside the tables were left aside: {shown}")
