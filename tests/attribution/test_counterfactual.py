@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from whence.errors import InvalidSetting, ModelError
-from whence.influence.attribution import ATTRIBUTIONS, input_tokens, output_tokens
+from whence.influence.attribution import ATTRIBUTIONS, along, input_tokens, output_tokens
 from whence.layers.select import track
 from whence.testing import dense, differences, tiny, toys
 
@@ -78,6 +78,15 @@ def test_batch_mates_and_padding_change_nothing(subject, view):
         alone = view(model, example, direction, tracked.layers)[0]
         assert_close(row[: len(alone)], alone)
         assert (row[len(alone) :] == 0).all()
+
+
+def test_a_large_batch_is_taken_a_few_rows_at_a_time(subject, monkeypatch):
+    model, tracked, direction, examples = subject
+    batch = toys.collate(examples)
+    whole = [view(model, batch, direction, tracked.layers) for view in (output_tokens, input_tokens)]
+    monkeypatch.setattr(along, "POSITIONS", batch.real.shape[1] * 2 + 1)
+    for view, expected in zip((output_tokens, input_tokens), whole, strict=True):
+        assert_close(view(model, batch, direction, tracked.layers), expected)
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
