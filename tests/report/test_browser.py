@@ -203,9 +203,14 @@ def test_controls_have_names_and_a_visible_focus(visit, file):
 
 def test_a_right_to_left_answer_runs_right_to_left(visit, file):
     page = visit(file, "q9", viewport=WIDE).page
-    left = "document.querySelector('#q9 .asked .scored').getBoundingClientRect().left"
+    page.wait_for_selector("#q9-r1 .tokens")
+    at = "(path) => document.querySelector(path).getBoundingClientRect().left"
 
-    assert page.evaluate(left) < 700  # the answer ends the sentence, at its left
+    for block, early, late in [
+        ("#q9-asked", ".special", ".scored"),
+        ("#q9-r1 .tokens", "[data-k='1']", "[data-k='9']"),
+    ]:
+        assert page.evaluate(at, f"{block} {early}") > page.evaluate(at, f"{block} {late}")
 
 
 def test_print_opens_the_question_with_trust_and_method(visit, file):

@@ -33,8 +33,9 @@ class Elements(HTMLParser):
 
 def question(docs: list[Doc], **more: object) -> Question:
     defaults = {
-        "id": "q", "prompt": "Two and two is", "completion": " four",
-        "tokens": ["Two", " and", " two", " is", " four"], "scored": [False] * 4 + [True], "measurement": -0.5, "tail": Tail.of([0.3, 0.1, -0.2]), "raises": docs, "lowers": [],
+        "id": "q", "prompt": "Two and two is", "completion": " four", "raises": docs, "lowers": [], "measurement": -0.5,
+        "tokens": ["Two", " and", " two", " is", " four"], "scored": [False] * 4 + [True],
+        "tail": Tail.of([0.3, 0.1, -0.2]),
     }  # fmt: skip
     return Question(**(defaults | more))  # type: ignore[arg-type]
 

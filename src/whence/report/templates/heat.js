@@ -94,7 +94,7 @@ function heatMap(doc, groups, look) {
       if (g >= 0) mark.setAttribute("y", head + g * high);
       const value = g < 0 ? columns[k] : cells[g][k];
       const spot = { left: event.clientX, top: event.clientY - 12, width: 0, bottom: event.clientY + 12 };
-      showTip(spot, el("b", { class: value > 0 ? "up" : "down" }, `${signed(value)} nats per copy`), `${g < 0 ? "all layers" : name(g)} × token ${k} `, quoted(doc.tokens[k]));
+      showTip(spot, el("b", { class: value > 0 ? "up" : value < 0 ? "down" : "" }, `${signed(value)} nats per copy`), `${g < 0 ? "all layers" : name(g)} × token ${k} `, quoted(doc.tokens[k]));
     });
     const leave = () => look(-1);
     picture.addEventListener("pointerleave", leave);

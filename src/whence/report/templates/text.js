@@ -51,7 +51,7 @@ function tokenText(doc, onToken) {
   let at = -1;
 
   const spans = doc.tokens.map((token, k) => {
-    const span = el("span");
+    const span = el(doc.kinds[k] === "special" ? "bdi" : "span"); // <s> must not decide the direction of a sentence
     token.split("\n").forEach((part, line) => {
       if (line) span.append(el("span", { class: "nl", "aria-hidden": "true" }, "↵"), "\n");
       span.append(part);
