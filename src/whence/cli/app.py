@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError
@@ -29,7 +30,10 @@ from whence.cli.report import report
 from whence.cli.run import run
 from whence.cli.score import score
 from whence.cli.self import self_influence
-from whence.errors import StorageError, WhenceError
+from whence.errors import WhenceError
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+"""What a disk says when it refuses."""
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
@@ -101,23 +105,13 @@ def _run(tokens: list[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if (refused := _storage_error(error)) is None:
+        from whence.artifacts.atomic import refusal
+
+        if error.filename is None or error.errno not in DISK:
             raise
+        refused = refusal(Path(error.filename), error)  # what was written without `artifacts`, which says it itself
         return _complain(refused.message, refused.hint)
     return 0
-
-
-def _storage_error(error: OSError) -> StorageError | None:
-    """What the disk refused, wherever it did: artifacts say it themselves, a report or a log may not."""
-    where = f" at {error.filename}" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(
-            f"no space left{where}; what was finished is kept",
-            hint="free some space, then run the same command to continue; `whence plan` says how much is needed",
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StorageError(f"no permission to write or read{where}", hint="name a folder that is yours")
-    return None
 
 
 def _complain(message: str, hint: str | None = None, *, code: int = 1) -> int:

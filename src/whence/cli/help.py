@@ -44,7 +44,7 @@ class PlainHelp:
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
         if usage:
-            words = str(getattr(usage, "plain", usage)).strip()
+            words = str(getattr(usage, "plain", usage)).strip().replace("[ARGS]", "[RUN]")  # the one there is
             _print(console, words if words.startswith("Usage:") else f"Usage: {words}")
             _print(console, "")
 

@@ -7,7 +7,7 @@ from whence.cli.output import show
 
 
 def plan(
-    run: flags.Run | None = None,
+    run: flags.AnyRun = None,
     /,
     *,
     model: flags.Model = None,
