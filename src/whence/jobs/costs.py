@@ -1,0 +1,153 @@
+r"""What each pass adds to a plain one, counted before it runs.
+
+Operations of matrix products, a multiply and an add being two, as ``torch.utils.flop_counter`` counts them: the
+tests hold one against the other. The rules are those of DESIGN.md's table, asked of the code that follows them
+(`rotation.on_traces`, `score.meets_as_factors`, `symmetric.BLOCK_ROWS`), so that they cannot drift apart.
+
+    moments          gram(i) once for all readers, gram(o)                      a position
+    rotated          2oi, and each side 2o² / 2i² a position or 2o²i / 2oi² a sequence
+    scores           2qr(o+i) a position, or 2oi a position and 2oiq a sequence
+    eigendecomposition     ~ 10 i³ a distinct A and 10 o³ a S, in float64
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from whence.curvature.rotation import on_traces
+from whence.influence.score import meets_as_factors
+from whence.layers import TrackedLayer
+from whence.linalg.lowrank import ITERATIONS, OVERSAMPLING
+from whence.linalg.symmetric import BLOCK_ROWS
+
+EIGH = 10
+"""Operations of a symmetric eigendecomposition over n³."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Shape:
+    """A padded batch: ``n`` sequences of ``t`` positions, of which ``scored`` in all carry loss."""
+
+    n: int
+    t: int
+    scored: int = 0
+
+    @property
+    def positions(self) -> int:
+        return self.n * self.t
+
+    def rows(self, n: int) -> Shape:
+        """The same with fewer sequences."""
+        return Shape(n, self.t, round(self.scored * n / self.n))
+
+
+def groups(layers: Iterable[TrackedLayer]) -> dict[str, list[TrackedLayer]]:
+    """Layers by the tensor they read."""
+    found: dict[str, list[TrackedLayer]] = {}
+    for layer in layers:
+        found.setdefault(layer.reads, []).append(layer)
+    return found
+
+
+def gram(width: int, rows: int) -> int:
+    """``XᵀX`` of ``rows`` rows, its upper block triangle."""
+    step = max(64, -(-width // BLOCK_ROWS))
+    return sum(2 * rows * (min(start + step, width) - start) * (width - start) for start in range(0, width, step))
+
+
+def moments(layers: Sequence[TrackedLayer], shape: Shape, *, samples: int = 1) -> int:
+    """A and S of one batch; A does not depend on the labels and is taken once."""
+    inputs = sum(gram(members[0].inputs, shape.positions) for members in groups(layers).values())
+    outputs = sum(gram(layer.outputs, shape.positions) for layer in layers)
+    return inputs + samples * outputs
+
+
+def rotated(layers: Sequence[TrackedLayer], shape: Shape, *, basis: bool = True) -> int:
+    """Per-sequence gradients in the eigenbasis (or, without one, as they are)."""
+    total = 0
+    for members in groups(layers).values():
+        shared = False
+        for layer in members:
+            o, i = layer.outputs, layer.inputs
+            total += 2 * o * i * shape.positions
+            if not basis:
+                continue
+            left, right = on_traces(shape.t, layer)
+            total += 2 * o * o * (shape.positions if left else shape.n * i)
+            if not right:
+                total += 2 * o * i * i * shape.n
+            elif not shared:
+                total, shared = total + 2 * i * i * shape.positions, True
+    return total
+
+
+def scores(
+    layers: Sequence[TrackedLayer], shape: Shape, *, queries: int, rank: int | None = None, by_token: bool = False
+) -> int:
+    """The queries meeting one batch."""
+    total = 0
+    for layer in layers:
+        o, i = layer.outputs, layer.inputs
+        kept = None if rank is None else min(rank, o, i)
+        if kept is not None and (by_token or meets_as_factors(shape.t, queries, kept, layer)):
+            total += 2 * queries * kept * (o + i) * shape.positions
+        elif by_token:
+            total += 2 * queries * o * i * shape.positions
+        else:
+            total += 2 * o * i * (shape.positions + queries * shape.n)
+    return total
+
+
+def multiplied_out(layers: Sequence[TrackedLayer], *, queries: int, rank: int) -> int:
+    """Low-rank queries as dense matrices, once a pass."""
+    return sum(2 * queries * min(rank, e.outputs, e.inputs) * e.weights for e in layers)
+
+
+def solved(layers: Sequence[TrackedLayer], *, queries: int, rank: int | None, basis: bool = True) -> int:
+    """From gradients in the eigenbasis to prepared queries: the cut, and the way back."""
+    total = 0
+    for layer in layers:
+        o, i = layer.outputs, layer.inputs
+        if rank is None:
+            total += 2 * o * i * (o + i) * basis
+        else:
+            r = min(rank, o, i)
+            total += truncation(o, i, rank) + 2 * r * (o * o + i * i) * basis
+    return queries * total
+
+
+def truncation(outputs: int, inputs: int, rank: int) -> int:
+    """`linalg.lowrank.truncated` of one matrix."""
+    tall, narrow = max(outputs, inputs), min(outputs, inputs)
+    if rank >= narrow:
+        return 0
+    width = min(rank + OVERSAMPLING, narrow)
+    products = 2 * tall * narrow * width * (2 + 2 * ITERATIONS)
+    orthonormal = 2 * tall * width * width * (1 + ITERATIONS)
+    return products + orthonormal + 2 * width * width * narrow + 2 * width * rank * (tall + narrow)
+
+
+def eigendecompositions(layers: Sequence[TrackedLayer]) -> int:
+    """Every A once for its readers, and every S."""
+    inputs = sum(members[0].inputs ** 3 for members in groups(layers).values())
+    return EIGH * (inputs + sum(layer.outputs**3 for layer in layers))
+
+
+# --- what is held and kept, in numbers (not bytes) --------------------------------------------------------------
+
+
+def bases(layers: Sequence[TrackedLayer]) -> int:
+    """Q_A and Q_S; as many numbers as the moments they come from."""
+    inputs = sum(members[0].inputs ** 2 for members in groups(layers).values())
+    return inputs + sum(layer.outputs**2 for layer in layers)
+
+
+def weights(layers: Sequence[TrackedLayer]) -> int:
+    """Tracked weights: one set of eigenvalues, or one dense query."""
+    return sum(layer.weights for layer in layers)
+
+
+def factors(layers: Sequence[TrackedLayer], rank: int) -> int:
+    """One query cut to a rank."""
+    return sum(min(rank, e.outputs, e.inputs) * (e.outputs + e.inputs) for e in layers)
