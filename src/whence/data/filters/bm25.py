@@ -33,4 +33,5 @@ class BM25(Filter):
 
     def weights(self, documents: NDArray[np.int32], counts: NDArray[np.int32]) -> NDArray[np.float64]:
         length = self.lengths[documents] / self.lengths.mean()
-        return counts * (self.k1 + 1) / (counts + self.k1 * (1 - self.b + self.b * length))
+        weights: NDArray[np.float64] = counts * (self.k1 + 1) / (counts + self.k1 * (1 - self.b + self.b * length))
+        return weights
