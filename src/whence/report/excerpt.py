@@ -16,7 +16,7 @@ from whence.report.pieces import Piece, display, visible
 
 LINE = 150
 """Characters quoted in a closed row."""
-PASSAGE = 1200
+PASSAGE = 700
 """Characters quoted in an open one without a script."""
 
 
@@ -114,7 +114,7 @@ def _row(question: Question, doc: Doc, side: str, rank: int, top: float, anchor:
         score=signed(doc.score_per_copy),
         bar=round(100 * abs(doc.score_per_copy) / top) if top else 0,
         line=_quote(pieces, styles, peak, LINE, lead=50, special=False),
-        passage=_quote(pieces, styles, peak, PASSAGE, lead=500),
+        passage=_quote(pieces, styles, peak, PASSAGE, lead=250),
         facts=_facts(question, doc, side),
         metadata=[(visible(str(key)), visible(_text(value))) for key, value in doc.metadata.items()],
     )

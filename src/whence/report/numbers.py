@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 LEVELS = 8
 """Steps of colour on either side of zero."""
 
@@ -74,7 +76,8 @@ def percent(share: float) -> str:
 
 def largest(values: Iterable[float]) -> float:
     """The largest magnitude among finite values; zero when there is none."""
-    return max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    numbers = np.abs(np.fromiter(values, dtype=np.float64))
+    return float(numbers.max(initial=0.0, where=np.isfinite(numbers)))
 
 
 def level(value: float, top: float) -> int:

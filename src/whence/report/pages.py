@@ -16,6 +16,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from whence.report.excerpt import shown_on_tokens
 from whence.report.model import Doc, Question
 from whence.report.numbers import largest
@@ -63,7 +65,7 @@ def _doc(question: Question, doc: Doc) -> dict[str, Any]:
         content["layers"] = _steps(doc.by_layer, FINE)
     if doc.heat:
         cells = [shown_on_tokens(row, tokens) for row in doc.heat]
-        top = largest(value for row in cells for value in row)
+        top = max(largest(row) for row in cells)
         content["heat"] = {
             "step": _number(top / COARSE),
             "rows": [_whole(row, top / COARSE) for row in cells],
@@ -103,7 +105,11 @@ def _steps(values: Sequence[float], parts: int) -> dict[str, Any]:
 
 
 def _whole(values: Sequence[float], step: float) -> list[int]:
-    return [round(value / step) if step and math.isfinite(value) else 0 for value in values]
+    if not step:
+        return [0] * len(values)
+    numbers = np.asarray(values, dtype=np.float64)
+    whole: list[int] = np.rint(np.where(np.isfinite(numbers), numbers, 0.0) / step).astype(np.int64).tolist()
+    return whole
 
 
 def _number(value: float) -> float | None:

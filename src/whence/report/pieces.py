@@ -62,6 +62,9 @@ def display(tokens: Sequence[str]) -> list[Piece]:
         >>> [piece.text for piece in display(["Hi", "<0xE2>", "<0x9C>", "<0x93>"])]
         ['Hi', '✓', '·', '·']
     """
+    text = "".join(tokens)
+    if not (_UNSEEN.search(text) or _SURROGATE.search(text) or "<0x" in text):  # as nearly all text is
+        return [Piece(token, "special" if _is_special(token) else "") for token in tokens]
     pieces: list[Piece] = []
     start = 0
     while start < len(tokens):
@@ -73,7 +76,7 @@ def display(tokens: Sequence[str]) -> list[Piece]:
             start = stop
             continue
         token = tokens[start]
-        pieces.append(Piece(visible(token), "special") if _SPECIAL.match(token) else Piece(visible(token)))
+        pieces.append(Piece(visible(token), "special" if _is_special(token) else ""))
         start += 1
     return pieces
 
@@ -114,6 +117,10 @@ def _stand_in(match: re.Match[str]) -> str:
 
 def _byte_mark(code: int) -> str:
     return f"⟨{code - 0xDC00:02X}⟩" if 0xDC80 <= code <= 0xDCFF else f"⟨U+{code:04X}⟩"
+
+
+def _is_special(token: str) -> bool:
+    return token[:1] in ("<", "[") and bool(_SPECIAL.match(token))
 
 
 def _has_bytes(token: str) -> bool:
