@@ -105,22 +105,27 @@ def _say(store: TokenStore, spec: Spec, log: Log, *, known: bool) -> None:
         total = sum(path.stat().st_size for path in spec.files)
         log.step(STEP, total, total, documents=facts["documents"], tokens=facts["tokens"])
     log.note(
-        f"{'data as prepared before' if known else 'data'}: {facts['documents']:,} documents, {facts['tokens']:,} tokens "
-        f"({facts['scored']:,} scored), {facts['sequences']:,} sequences in {len(store.units)} work units"
+        f"{'data, as prepared before' if known else 'data'}: {_documents(facts['documents'])}, "
+        f"{facts['tokens']:,} tokens ({facts['scored']:,} scored), {facts['sequences']:,} sequences in "
+        f"{len(store.units)} work units"
     )
     if facts["windowed"]:
         log.note(
-            f"{facts['windowed']:,} documents are longer than the context and became several sequences, whose scores "
-            f"add up to the document's (the longest has {facts['longest']:,} tokens)"
+            f"longer than the context, so several sequences whose scores add up: {_documents(facts['windowed'])}, "
+            f"the longest of {facts['longest']:,} tokens"
         )
     if facts["unscored"]:
         shown = "; ".join(facts["unscored_names"][:3]) + ("; …" if facts["unscored"] > 3 else "")
-        log.note(f"{facts['unscored']:,} documents have nothing to predict and no score: {shown}")
+        log.note(f"nothing to predict, so no score: {_documents(facts['unscored'])} ({shown})")
     if facts["doubled_start"]:
         log.note(
-            f"{facts['doubled_start']:,} documents begin with the token that the tokenizer puts before every text: "
-            "one of the two was dropped"
+            "begin with the token that the tokenizer puts before every text, so one of the two was dropped: "
+            f"{_documents(facts['doubled_start'])}"
         )
     if spec.left_out:
         shown = ", ".join(str(path) for path in spec.left_out[:3]) + (", …" if len(spec.left_out) > 3 else "")
         log.note(f"text files beside the tables were left aside: {shown}")
+
+
+def _documents(count: int) -> str:
+    return f"{count:,} document{'' if count == 1 else 's'}"

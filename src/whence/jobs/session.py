@@ -67,17 +67,15 @@ class Session:
     def store(self) -> TokenStore:
         """The prepared data."""
         settings = self.settings
-        return together(
-            self.world,
-            lambda: prepare(
-                self.folder,
-                train=settings.train,
-                tokenizer=self.tokenizer,
-                context=self.context,
-                batch_tokens=settings.batch_tokens,
-                limit=settings.limit,
-                log=self.log,
-            ),
+        return prepare(
+            self.folder,
+            train=settings.train,
+            tokenizer=self.tokenizer,
+            context=self.context,
+            batch_tokens=settings.batch_tokens,
+            limit=settings.limit,
+            world=self.world,
+            log=self.log,
         )
 
     @cached_property

@@ -1,0 +1,184 @@
+r"""What a pass of this model takes on this machine, learned from made-up tokens: no training text is run.
+
+    operations   PyTorch's counter on three tiny batches gives the three coefficients of n(a·t + b·t²) + h·scored
+    seconds      a batch of a planned shape, and each layer's sink on made-up traces of that shape
+    bytes        every storage that is alive while such a batch runs, at its highest
+
+A batch too long to try at once is tried with fewer sequences and scaled.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from whence.jobs.costs import Shape
+from whence.types import Batch
+
+LARGEST = 1e11
+"""Operations of a plain pass over a batch that is tried: a second or two on a processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """Operations of a pass over a batch: linear layers a position, attention a pair of positions, the head."""
+
+    position: float
+    pair: float
+    scored: float = 0.0
+
+    def of(self, shape: Shape) -> float:
+        return shape.n * (self.position * shape.t + self.pair * shape.t**2) + self.scored * shape.scored
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds, and bytes above what was held before."""
+
+    seconds: float
+    memory: int
+
+
+def made_up(shape: Shape, model: nn.Module) -> Batch:
+    """A batch of that shape with random tokens; as many positions scored as it says, from the left."""
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(vocabulary(model), (shape.n, shape.t), generator=generator)
+    scored = torch.zeros(shape.n, shape.t, dtype=torch.bool)
+    scored[:, : shape.t - 1].T.reshape(-1)  # noqa: B018 - the order below: position by position
+    left = shape.scored
+    for t in range(shape.t - 1):
+        rows = min(left, shape.n)
+        scored[:rows, t] = True
+        left -= rows
+    batch = Batch(
+        ids=torch.arange(shape.n),
+        inputs=tokens,
+        targets=torch.where(scored, tokens.roll(-1, 1), 0),
+        real=torch.ones(shape.n, shape.t, dtype=torch.bool),
+        scored=scored,
+        document=torch.arange(shape.n),
+        offset=torch.zeros(shape.n, dtype=torch.int64),
+    )
+    return batch.to(device)
+
+
+def vocabulary(model: nn.Module) -> int:
+    """How many token ids a model knows."""
+    size = getattr(getattr(model, "config", None), "vocab_size", None)
+    if isinstance(size, int):
+        return size
+    return next(module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding))
+
+
+def operations(run: Callable[[Batch], Any], model: nn.Module) -> Operations:
+    """Count a pass on three tiny batches."""
+    shapes = [Shape(1, 8, 7), Shape(1, 16, 15), Shape(1, 16, 5)]
+    run(made_up(shapes[0], model))  # what happens on first use only is not part of a pass
+    counted = []
+    for shape in shapes:
+        with FlopCounterMode(display=False) as counter:
+            run(made_up(shape, model))
+        counted.append(float(counter.get_total_flops()))
+    per_scored = (counted[1] - counted[2]) / 10
+    eight, sixteen = counted[0] - 7 * per_scored, counted[1] - 15 * per_scored
+    pair = (sixteen - 2 * eight) / (256 - 128)
+    return Operations((eight - 64 * pair) / 8, pair, per_scored)
+
+
+def tried(shape: Shape, each: float) -> Shape:
+    """The largest shape of the same length that a pass of ``each`` operations a sequence can try."""
+    rows = max(1, min(shape.n, int(LARGEST / max(each, 1.0))))
+    if rows == 1 and each > 4 * LARGEST:
+        return Shape(1, max(16, int(shape.t * 4 * LARGEST / each)), max(15, int(shape.scored * 4 * LARGEST / each)))
+    return shape.rows(rows)
+
+
+def timed(run: Callable[[], Any], device: torch.device, repeats: int = 2) -> float:
+    """The quickest of a few calls, in processor seconds' worth of wall time, after one to warm up."""
+    run()
+    best = float("inf")
+    for _ in range(repeats):
+        wait(device)
+        began = time.perf_counter()
+        run()
+        wait(device)
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak(run: Callable[[], Any], device: torch.device) -> int:
+    """Bytes alive at the highest moment of a call, above those alive before it."""
+    if device.type == "cuda":
+        wait(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        wait(device)
+        return int(torch.cuda.max_memory_allocated(device) - before)
+    with LiveBytes() as live:
+        run()
+    return live.highest
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of every storage made inside, until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[int, int] = {}
+        self.now = 0
+        self.highest = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        known = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._meet(leaf.untyped_storage(), known)
+        return result
+
+    def _meet(self, storage: torch.UntypedStorage, known: set[int]) -> None:
+        key = storage._cdata
+        if key in known or key in self.alive:
+            return
+        self.alive[key] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.highest = max(self.highest, self.now)
+        weakref.finalize(storage, self._release, key)
+
+    def _release(self, key: int) -> None:
+        self.now -= self.alive.pop(key, 0)
+
+
+def resident(device: torch.device) -> int:
+    """Bytes that this process holds now: of main memory, or of the accelerator's."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+    except (OSError, StopIteration):  # not Linux: the highest so far is the nearest there is
+        import resource
+        import sys
+
+        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return size if sys.platform == "darwin" else size * 1024
