@@ -13,16 +13,16 @@ from tests.cases import Interrupted, lm, table
 from torch.testing import assert_close
 
 from whence.curvature import CURVATURES
-from whence.errors import ArtifactError
 from whence.influence.query import Queries
 from whence.jobs.fit import fit
+from whence.jobs.progress import Unfinished
 from whence.jobs.query import QueryBatch, query_gradients
 from whence.jobs.score import score, self_influence
 from whence.testing import toys
 
-CASE = lm(count=12)
-CUTS = (2, 4, 5, 8, 10)
-FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+CASE = lm(count=8)
+CUTS = (2, 4, 5, 6, 7)
+FEW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FITTED = ("diagonal", "kfac", "ekfac")
 
 
@@ -45,9 +45,9 @@ def assert_same_bits(one, other):
 
 @st.composite
 def plans(draw):
-    """Any way of cutting twelve sequences into padded batches and units, in any order."""
-    order = draw(st.permutations(range(12)))
-    cuts = draw(st.sets(st.integers(1, 11)))
+    """Any way of cutting eight sequences into padded batches and units, in any order."""
+    order = draw(st.permutations(range(8)))
+    cuts = draw(st.sets(st.integers(1, 7)))
     return toys.TinyData(
         CASE.examples,
         batch_size=draw(st.integers(1, 6)),
@@ -105,7 +105,7 @@ def test_a_folder_changes_no_bit(tmp_path):
 
 
 @pytest.mark.parametrize("curvature", FITTED)
-@pytest.mark.parametrize("every", [1, 2, 4])
+@pytest.mark.parametrize("every", [1, 3])
 def test_a_fit_killed_again_and_again_gives_the_same_bits(curvature, every, tmp_path):
     """Each attempt gets ``every`` units further, in whichever stage it is."""
     interrupted = 0
@@ -124,13 +124,13 @@ def test_a_fit_killed_again_and_again_gives_the_same_bits(curvature, every, tmp_
 
 def test_units_in_any_order_by_any_worker_give_the_same_bits(tmp_path):
     """Workers that know only their own range of units; the last one finds everything there."""
-    for seed in range(3):
+    for seed in range(2):
         folder = tmp_path / str(seed)
         ranges = [range(0, 1), range(1, 4), range(4, 5), range(5, 6)]
         random.Random(seed).shuffle(ranges)
         for _ in range(2):  # EK-FAC's second stage waits for the whole of the first
             for mine in ranges:
-                with contextlib.suppress(ArtifactError):  # units are missing, until the last worker is through
+                with contextlib.suppress(Unfinished):  # until the last worker is through
                     fitted(PLAN, samples=2, folder=folder, units=mine)
         assert_same_bits(fitted(PLAN, samples=2, folder=folder), REFERENCE["ekfac"])
 
@@ -159,7 +159,7 @@ def test_scores_by_other_workers_give_the_same_bits(tmp_path):
 @pytest.mark.parametrize("curvature", FITTED)
 def test_float32_agrees_with_float64(curvature):
     """To 1e-3 of the largest: sums are in float32, solves divide by a tenth of the mean eigenvalue."""
-    single = lm(count=12)
+    single = lm(count=8)
     single.model.float()
     data = toys.TinyData(single.examples, batch_size=2, padding=1, cuts=CUTS)
     found = fit(single.model, data, task=single.task, layers=single.layers, curvature=curvature, samples=2)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.cases import OURS, THEIRS, lm, table
+from tests.cases import OURS, THEIRS, Case, architecture, lm, table
 from torch import nn
 from torch.testing import assert_close
 
 from whence.capture import capture
 from whence.layers.select import track
-from whence.testing import toys
+from whence.testing import tiny, toys
 
 
 def traces_of(case, batch, layers=None):
@@ -57,6 +57,62 @@ def test_traces_are_the_inputs_and_output_gradients_of_each_position(name):
             assert_close(trace.output_grads[n, :length], draw.output_grads[layer])
             assert not trace.inputs[n, length:].any(), "padding counted in A"
             assert not trace.output_grads[n, length:].any()
+
+
+def gradients_agree(case, tolerance):
+    expected = case.oracle().gradients()
+    for layer, trace in traces_of(case, toys.collate(case.examples, padding=1)).items():
+        scale = expected[layer].abs().max()
+        assert_close(trace.gradient() / scale, expected[layer] / scale, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("cap", [0.7, 30.0])
+def test_what_a_model_does_after_its_head_is_not_skipped(cap):
+    """The head is applied in chunks, where the model is no more than body and head. A soft cap is more."""
+    import transformers
+
+    config = transformers.Gemma2Config(
+        hidden_size=8,
+        intermediate_size=12,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=4,
+        vocab_size=11,
+        final_logit_softcapping=cap,
+    )
+    config._attn_implementation = "eager"
+    capped = tiny.seeded(lambda: transformers.AutoModelForCausalLM.from_config(config), 0, scale=0.4)
+    layers = [name for name, part in capped.named_modules() if isinstance(part, nn.Linear) and ".layers." in name]
+    gradients_agree(Case(capped, layers, toys.sequences(4, vocab=11), "tokens"), 5e-5)
+
+
+@pytest.mark.parametrize("elements", [1, 16 * 11, 2**21])
+def test_the_size_of_a_chunk_changes_no_gradient(elements, monkeypatch):
+    monkeypatch.setattr("whence.tasks.chunked.CHUNK_ELEMENTS", elements)
+    case = architecture("llama")
+    many = toys.sequences(12, vocab=11, longest=9)
+    gradients_agree(Case(case.model, case.layers, many, "tokens"), 2e-4)
+
+
+def test_a_sequence_with_nothing_scored_has_no_gradient():
+    case = lm()
+    silent = toys.sequence([1, 2, 3], prompt=3, number=6)
+    traces = traces_of(case, toys.collate([*case.examples, silent]))
+    alone = traces_of(case, silent)
+    for layer, trace in traces.items():
+        assert not trace.gradient()[-1].any()
+        assert trace.gradient()[0].any()
+        assert not alone[layer].gradient().any()
+
+
+def test_prompt_positions_carry_gradient():
+    """Their loss is masked; through attention they matter all the same."""
+    case = lm()
+    prompted = toys.sequence([1, 2, 3, 4, 5], prompt=4)
+    trace = traces_of(case, prompted)["layers.0.mlp.up"]
+    assert trace.output_grads[0, :3].abs().sum(1).gt(0).all()
+    assert not trace.output_grads[0, 4].any(), "the last position predicts nothing, and none sees it"
 
 
 def test_the_model_is_returned_as_it_was_found():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from tests.cases import OURS, architecture, lm, table
@@ -29,6 +31,13 @@ def at_the_same_labels(case, samples=1, seed=0):
     return case.oracle(labels=labels)
 
 
+@functools.cache
+def written_out(name, samples):
+    """A case and its oracle, for all curvatures."""
+    case = OURS[name]()
+    return case, at_the_same_labels(case, samples, seed=4)
+
+
 def assert_near(found, expected, tolerance=1e-9):
     assert_close(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
 
@@ -38,8 +47,7 @@ def assert_near(found, expected, tolerance=1e-9):
 @pytest.mark.parametrize("name", OURS)
 def test_the_matrix_is_the_one_written_out(name, curvature, samples):
     """Every layer, several samples averaged as squares."""
-    case = OURS[name]()
-    oracle = at_the_same_labels(case, samples, seed=4)
+    case, oracle = written_out(name, samples)
 
     found = fitted(case, curvature, samples=samples, seed=4)
 
@@ -98,8 +106,8 @@ def test_kfac_is_exact_for_a_linear_regression():
     case = table(4, 2, regression=True)
     oracle = case.oracle()
     assert_near(oracle.kfac("0"), oracle.fisher("0"))
-    found = fitted(case, "kfac", samples=1000, data=in_one_batch(case)).dense("0")
-    assert (found - oracle.fisher("0")).norm() < 0.05 * oracle.fisher("0").norm()
+    found = fitted(case, "kfac", samples=400, data=in_one_batch(case)).dense("0")
+    assert (found - oracle.fisher("0")).norm() < 0.1 * oracle.fisher("0").norm()
 
 
 @pytest.mark.parametrize("name", ["lm", "mlp"])
@@ -118,26 +126,26 @@ def test_ekfac_is_no_further_from_the_fisher_than_kfac(name):
 
 @pytest.mark.parametrize("curvature", ["diagonal", "kfac"])
 def test_sampled_curvature_approaches_the_exact_expectation(curvature):
-    """Error falls as 1/√samples: by about 8 from 2 samples to 128 (at least 4, at a fixed seed)."""
+    """Error falls as 1/√samples: by about 7 from 2 samples to 96 (at least 4, at fixed seeds)."""
     case = table(3, 3, 3)
     exact = case.oracle().dense(curvature, "0")
 
     def error(samples):
-        found = (fitted(case, curvature, samples=samples, seed=seed, data=in_one_batch(case)) for seed in range(4))
+        found = (fitted(case, curvature, samples=samples, seed=seed, data=in_one_batch(case)) for seed in range(3))
         return torch.stack([(one.dense("0") - exact).norm() for one in found]).mean()
 
-    few, many = error(2), error(128)
+    few, many = error(2), error(96)
     assert few / many > 4
     assert many < 0.1 * exact.norm()
 
 
 def test_a_fisher_sampled_often_is_the_gauss_newton_matrix_of_the_language_model():
-    """The exact expectation has no cross terms between positions; 256 samples of each label come within a tenth."""
+    """The exact expectation has no cross terms between positions; 64 samples of each label come near it."""
     case = lm()
-    exact, found = case.oracle(), fitted(case, "diagonal", samples=256, data=in_one_batch(case))
-    for layer in case.layers[::5]:
-        expected = exact.diagonal(layer)
-        assert (found.dense(layer) - expected).norm() < 0.1 * expected.norm()
+    exact, found = case.oracle(), fitted(case, "diagonal", samples=64, data=in_one_batch(case))
+    expected = torch.cat([exact.fisher(layer).diagonal() for layer in case.layers])
+    sampled = torch.cat([found.dense(layer).diagonal() for layer in case.layers])
+    assert (sampled - expected).norm() < 0.15 * expected.norm()
 
 
 @pytest.mark.parametrize("damping", ["0.1", "1.5", "abs:1e-2"])

