@@ -41,14 +41,14 @@ def claim(folder: Path | str, manifest: Manifest, *, beside: Collection[str] = (
     if found.schema != manifest.schema:
         raise ArtifactError(f"{folder} has the older layout {found.schema} of whence {found.whence}", hint=_HINT)
     require(folder, found, made_from=manifest.made_from, settings=manifest.settings, hint=_HINT)
-    for field, theirs, ours in (
-        ("source", found.made_from, manifest.made_from),
-        ("setting", found.settings, manifest.settings),
+    for theirs, ours in (
+        (found.made_from, manifest.made_from),
+        (found.settings, manifest.settings),
     ):
         extra = sorted(theirs.keys() - ours.keys())
         if extra:
             made = f"{extra[0]} = {theirs[extra[0]]}"
-            raise ArtifactMismatch(artifact=folder, field=field, made_with=made, used_with=f"no {extra[0]}", hint=_HINT)
+            raise ArtifactMismatch(artifact=folder, field="run", made_with=made, used_with=f"no {extra[0]}", hint=_HINT)
     return True
 
 

@@ -119,5 +119,5 @@ def require(
         if name not in manifest.settings or canonical(made) != canonical(value):
             shown = f"{name} = {canonical(made)}" if name in manifest.settings else f"{name} not set"
             raise ArtifactMismatch(
-                artifact=folder, field="setting", made_with=shown, used_with=f"{name} = {canonical(value)}", hint=hint
+                artifact=folder, field="run", made_with=shown, used_with=f"{name} = {canonical(value)}", hint=hint
             )

@@ -75,9 +75,9 @@ def encode_all(documents: Sequence[Document], tokenizer: Tokenizer, context: int
     marked, bare = _tokenise(tokenizer, prompts, special=True), _tokenise(tokenizer, prompts, special=False)
     first_scored = [1] * len(documents)
     for n, with_special, without in zip(pairs, marked, bare, strict=True):
-        prompt = _prompt(with_special, without, tokens[n])
+        prompt, after = _prompt(with_special, without, tokens[n])
         if tokens[n][: len(prompt)] != prompt:  # a token spans the border: cut the completion by itself
-            tokens[n] = prompt + _tokenise(tokenizer, [documents[n].completion or ""], special=False)[0]
+            tokens[n] = prompt + _tokenise(tokenizer, [documents[n].completion or ""], special=False)[0] + after
         if len(tokens[n]) == len(prompt):
             raise DataError(
                 f'{documents[n].name}: the field "completion" is empty', hint="it has no tokens: write what it says"
@@ -110,15 +110,17 @@ def _encoded(tokens: list[int], first_scored: int, start: int | None, context: i
     return Encoded(windows(tokens, first_scored, context), len(tokens), max(0, len(tokens) - first_scored), doubled)
 
 
-def _prompt(with_special: list[int], without: list[int], whole: list[int]) -> list[int]:
-    """The prompt's tokens with what the tokenizer puts before it and without what it puts after it."""
+def _prompt(with_special: list[int], without: list[int], whole: list[int]) -> tuple[list[int], list[int]]:
+    """The prompt's tokens with what the tokenizer puts before it; and what it puts after a text."""
     if not without:  # all special: what stays in front when the completion follows
-        same = next((n for n, (a, b) in enumerate(zip(with_special, whole, strict=False)) if a != b), None)
-        return with_special[: min(len(with_special), len(whole)) if same is None else same]
+        pairs = zip(with_special, whole, strict=False)
+        same = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(with_special), len(whole)))
+        return with_special[:same], with_special[same:]
     for before in range(len(with_special) - len(without) + 1):
-        if with_special[before : before + len(without)] == without:
-            return with_special[: before + len(without)]
-    return with_special
+        end = before + len(without)
+        if with_special[before:end] == without:
+            return with_special[:end], with_special[end:]
+    return with_special, []
 
 
 def _start_token(tokenizer: Tokenizer) -> int | None:

@@ -69,7 +69,7 @@ class TableWriter:
             kind = _kind(value)
             if kind is not None:
                 self._kinds[name] = _join(self._kinds.get(name, kind), kind)
-        self._rows.append({**row, "metadata": _json(metadata)})
+        self._rows.append({**row, "source": _plain(row["source"]), "metadata": _json(metadata)})
         if len(self._rows) >= ROWS_AT_ONCE:
             self._flush()
 
@@ -84,7 +84,7 @@ class TableWriter:
         self._writer.close()
         self._writer = None
         fields = [
-            pa.field(PREFIX + name, _ARROW[kind], metadata={"json": str(kind == "json")})
+            pa.field(PREFIX + _plain(name), _ARROW[kind], metadata={"json": str(kind == "json")})
             for name, kind in self._kinds.items()
         ]
         schema = pa.schema([*COLUMNS, *fields])
@@ -98,8 +98,9 @@ class TableWriter:
         columns = [batch.column(name) for name in COLUMNS.names]
         for name, kind in self._kinds.items():
             values = [row.get(name) for row in loaded]
-            if kind == "json":
-                values = [None if value is None else _json(value) for value in values]
+            if kind in ("json", "number"):
+                convert = _json if kind == "json" else float
+                values = [None if value is None else convert(value) for value in values]
             columns.append(pa.array(values, _ARROW[kind]))
         return pa.Table.from_arrays(columns, schema=schema)
 
@@ -171,7 +172,7 @@ def _kind(value: Any) -> str | None:
         return "integer" if -(2**63) <= value < 2**63 else "json"
     if isinstance(value, float):
         return "number"
-    return "text" if isinstance(value, str) else "json"
+    return "text" if isinstance(value, str) and _plain(value) == value else "json"
 
 
 def _join(a: str, b: str) -> str:
@@ -181,9 +182,9 @@ def _join(a: str, b: str) -> str:
 
 
 def _json(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair: keep it as the escape it was read from
-        text = json.dumps(value, default=str)
-    return text
+    return json.dumps(value, default=str)  # all ASCII: half a surrogate pair stays the escape it was read from
+
+
+def _plain(text: str) -> str:
+    """The text with what UTF-8 cannot hold (half a surrogate pair, a byte of a file's name) spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
