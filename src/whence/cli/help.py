@@ -98,4 +98,4 @@ def _text(console: Console, rich_text: Any) -> str:
 
 
 def _print(console: Console, text: str) -> None:
-    console.print(text.replace(NO_BREAK, " "), markup=False, highlight=False, soft_wrap=True)
+    print(text.replace(NO_BREAK, " "), file=console.file)  # not by rich, which turns a closed pipe into exit code 1
