@@ -1,0 +1,209 @@
+"""whence's own passes, through the same jobs that its commands call."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import plain
+from bench.model import Shape, build, query_tokens, train_tokens
+from bench.timing import Suite
+from whence.curvature import CURVATURES, Curvature, Damping, Estimator, Stage
+from whence.influence.query import Queries
+from whence.jobs import fit as fit_job
+from whence.jobs.fit import fit
+from whence.jobs.log import Log
+from whence.jobs.query import QueryBatch, query_gradients
+from whence.jobs.score import score, self_influence
+from whence.jobs.stream import checked_layers
+from whence.layers.select import track
+from whence.tasks import CausalLM
+from whence.types import Batch, Unit
+from whence.world import World
+
+RANK = 32
+TASK = CausalLM()
+
+
+class BenchData:
+    """`types.Data` over equal sequences: 16 units, as a small store has, of whole batches where there are enough."""
+
+    def __init__(self, tokens: Tensor, batch: int) -> None:
+        self.tokens = tokens
+        pieces = torch.arange(len(tokens)).split(batch)
+        self.members = [pieces[start::16] for start in range(min(16, len(pieces)))]
+
+    @property
+    def sequences(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def units(self) -> list[Unit]:
+        sizes = [sum(map(len, pieces)) for pieces in self.members]
+        return [Unit(number, size, size * self.tokens.shape[1]) for number, size in enumerate(sizes)]
+
+    @property
+    def fingerprint(self) -> str:
+        return "bench"
+
+    def batches(self, unit: int) -> Iterator[Batch]:
+        for rows in self.members[unit]:
+            yield _batch(rows, self.tokens[rows])
+
+    def gather(self, sequences: Sequence[int]) -> Iterator[Batch]:
+        rows = torch.tensor(list(sequences))
+        yield _batch(rows, self.tokens[rows])
+
+    def name(self, sequence: int) -> str:
+        return f"bench sequence {sequence}"
+
+
+class Passes:
+    """whence over one bench model. What a pass makes is kept for those that need it."""
+
+    def __init__(self, shape: Shape, dtype: torch.dtype = torch.float32) -> None:
+        self.shape = shape
+        self.model = build(shape, dtype)
+        self.data = BenchData(train_tokens(shape), shape.batch)
+        self.tracked = checked_layers(self.model, track(self.model, "blocks"), TASK, self.data)
+        self.estimator: Estimator | None = None
+        self.stages: Iterator[Stage] = iter(())
+        self.stage: Stage | None = None
+        self.sums: dict[str, Tensor] = {}
+        self.fitted: Curvature | None = None
+
+    def begin(self) -> None:
+        """An estimator that has seen nothing."""
+        self.estimator = CURVATURES["ekfac"](self.tracked.layers, 1)
+        self.stages = self.estimator.stages()
+
+    def stream(self) -> None:
+        """The estimator's next stage: one pass over the data, its sum left unfinished."""
+        self.stage = next(self.stages)
+        keep = replace(self.stage, finish=self.sums.update)
+        assert self.estimator is not None
+        settings = {"labels": "sampled", "seed": 0}
+        fit_job._run_stage(
+            keep, self.estimator, self.model, self.tracked, TASK, self.data, settings, None, None, World(), Log.silent()
+        )
+
+    def finish(self) -> None:
+        """Turn the stage's sum into what the next stage needs: after moments, the eigenbasis."""
+        assert self.stage is not None
+        sums, self.sums = self.sums, {}
+        self.stage.finish(sums)
+
+    def before_finish(self) -> None:
+        self.begin()
+        self.stream()
+
+    def before_eigenvalues(self) -> None:
+        self.before_finish()
+        self.finish()
+
+    def curvature(self) -> Curvature:
+        if self.fitted is None:
+            self.before_eigenvalues()
+            self.stream()
+            self.finish()
+            assert self.estimator is not None
+            reads = {layer.name: layer.reads for layer in self.tracked.layers}
+            self.fitted = Curvature(
+                name="ekfac", blocks=self.estimator.blocks(), reads=reads, damping=Damping.parse(0.1)
+            )
+        return self.fitted
+
+    def queries(self, count: int, *, rank: int | str | None = None, batch: int | None = None) -> Queries:
+        parts = [
+            QueryBatch(_batch(rows, query_tokens(self.shape)[rows]), rows, torch.ones(len(rows)))
+            for rows in torch.arange(count).split(batch or count)
+        ]
+        return query_gradients(self.curvature(), self.model, parts, task=TASK, rank=rank)
+
+    def scores(self, count: int, *, batch: int | None = None, rank: int | None = None, **splits: Any) -> Any:
+        """Query gradients, solve, and one training pass however the queries are batched."""
+        queries = self.queries(count, rank=rank, batch=batch)
+        return score(self.curvature(), queries, self.data, model=self.model, task=TASK, **splits)
+
+    def self_influence(self) -> Tensor | None:
+        return self_influence(self.curvature(), self.data, model=self.model, task=TASK)
+
+    def query(self) -> None:
+        """Gradient, solve, cut to rank 32 and rotate back: one query at a time."""
+        for row in range(self.shape.queries):
+            rows = torch.tensor([row])
+            part = QueryBatch(
+                _batch(torch.tensor([0]), query_tokens(self.shape)[rows]), torch.tensor([0]), torch.ones(1)
+            )
+            query_gradients(self.curvature(), self.model, [part], task=TASK, rank=RANK)
+
+    def total(self) -> None:
+        """From nothing to scores of all queries, checks included."""
+        curvature = fit(self.model, self.data, task=TASK)
+        rows = torch.arange(self.shape.queries)
+        part = QueryBatch(_batch(rows, query_tokens(self.shape)), rows, torch.ones(len(rows)))
+        queries = query_gradients(curvature, self.model, [part], task=TASK, rank=None)
+        score(curvature, queries, self.data, model=self.model, task=TASK)
+
+    def bytes_a_weight(self, dtype: torch.dtype) -> float:
+        """What a fit leaves on disk, over the tracked weights."""
+        with tempfile.TemporaryDirectory() as folder:
+            fit(build(self.shape, dtype), self.data, task=TASK, folder=Path(folder) / "curvature")
+            size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        return size / sum(layer.weights for layer in self.tracked.layers)
+
+
+def suite(shape: Shape) -> Suite:
+    """whence's rows of the table."""
+    passes = Passes(shape)
+    every = shape.queries
+    try:
+        number = version("whence")
+    except PackageNotFoundError:
+        number = "this tree"
+    needs_fit = ("scores_16", "scores_16_rank32", "scores_1", "self_influence", "query")
+    return Suite(
+        name="whence",
+        version=number,
+        units=plain.units(shape),
+        unit_of={"query": "FBA1"},
+        prepare={
+            "moments": passes.begin,
+            "eigenbasis": passes.before_finish,
+            "eigenvalues": passes.before_eigenvalues,
+            **dict.fromkeys(needs_fit, passes.curvature),
+        },
+        passes={
+            "moments": passes.stream,
+            "eigenbasis": passes.finish,
+            "eigenvalues": passes.stream,
+            "scores_16": partial(passes.scores, every),
+            "scores_16_rank32": partial(passes.scores, every, rank=RANK),
+            "scores_1": partial(passes.scores, 1),
+            "scores_16_as_4": partial(passes.scores, every, batch=every // 4),
+            "per_layer_16": partial(passes.scores, every, by_layer=True),
+            "per_token_16": partial(passes.scores, every, by_token=True, rank=RANK),
+            "per_token_16_dense": partial(passes.scores, every, by_token=True),
+            "self_influence": passes.self_influence,
+            "query": passes.query,
+            "total": passes.total,
+        },
+        notes={"scores_16": "dense queries", "total": "the check of hooks against autograd included"},
+    )
+
+
+def _batch(ids: Tensor, tokens: Tensor) -> Batch:
+    """Equal sequences: all real, all but the last position scored."""
+    real = torch.ones_like(tokens, dtype=torch.bool)
+    scored = real.clone()
+    scored[:, -1] = False
+    targets = torch.where(scored, tokens.roll(-1, 1), 0)
+    return Batch(ids, tokens, targets, real, scored, document=ids, offset=torch.zeros_like(ids))

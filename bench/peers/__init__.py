@@ -1,0 +1,1 @@
+"""The same passes as run by other software; the versions are in ``bench/peers.txt``."""

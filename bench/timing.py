@@ -1,0 +1,143 @@
+"""A stopwatch for a shared machine: CPU seconds, interleaved repetitions, medians; and peak memory.
+
+Passes are compared within a repetition: pass after pass, then all over again, so that a slow minute of the
+machine falls on all of them. A ratio is the median over repetitions of (seconds of the pass / seconds of FB
+in the same repetition).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Pass = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """One timed call."""
+
+    cpu: float
+    """CPU seconds of this process, all its threads: what waiting for a core does not lengthen."""
+    wall: float
+
+
+@dataclass(slots=True)
+class Suite:
+    """The passes of one piece of software over one model.
+
+    ``unit`` is what the passes are told in: FB for most, so that a ratio means "epochs of training".
+    """
+
+    name: str
+    version: str
+    passes: dict[str, Pass]
+    units: dict[str, Pass]
+    unit_of: dict[str, str] = field(default_factory=dict)
+    """Pass → its unit, where it is not ``FB``."""
+    prepare: dict[str, Pass] = field(default_factory=dict)
+    """Pass → what is done before it, outside the clock."""
+    notes: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def clocked(run: Pass, prepare: Pass | None = None) -> Clock:
+    """Run once, after what it needs."""
+    if prepare is not None:
+        prepare()
+    gc.collect()
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    return Clock(time.process_time() - cpu, time.perf_counter() - wall)
+
+
+def measure(suites: list[Suite], repeats: int, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Ratios of every pass of every suite, all in this process.
+
+    Returns:
+        suite → pass → ``{"ratio", "spread": [least, most], "cpu", "wall", "unit"}``; seconds are medians.
+    """
+    runs: dict[tuple[str, str], list[Clock]] = {}
+    for repeat in range(-1, repeats):  # the first round warms caches and fits what later passes need
+        for suite in suites:
+            for name, run in [*suite.units.items(), *suite.passes.items()]:
+                clock = clocked(run, suite.prepare.get(name))
+                if repeat >= 0:
+                    runs.setdefault((suite.name, name), []).append(clock)
+                say(
+                    f"{'warm-up' if repeat < 0 else f'{repeat + 1} of {repeats}'}: {suite.name} {name} {clock.cpu:.2f} s"
+                )
+    return {suite.name: {name: _row(suite, name, runs) for name in (*suite.units, *suite.passes)} for suite in suites}
+
+
+def _row(suite: Suite, name: str, runs: Mapping[tuple[str, str], list[Clock]]) -> dict[str, Any]:
+    mine = runs[suite.name, name]
+    unit = suite.unit_of.get(name, "FB")
+    ratios = [clock.cpu / one.cpu for clock, one in zip(mine, runs[suite.name, unit], strict=True)]
+    return {
+        "ratio": statistics.median(ratios),
+        "spread": [min(ratios), max(ratios)],
+        "cpu": statistics.median(clock.cpu for clock in mine),
+        "wall": statistics.median(clock.wall for clock in mine),
+        "unit": unit,
+    }
+
+
+def peak_mb(run: Pass, prepare: Pass | None = None) -> float | None:
+    """How far resident memory rises above where it stood before, in MB (10⁶ bytes); None where it cannot be told.
+
+    Freed memory is handed back to the system first, and the kernel's high-water mark is reset. Run with
+    `RETURNING` in the environment, or what the allocator keeps hides what a pass takes.
+    """
+    if prepare is not None:
+        prepare()
+    try:
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        run()
+        return (_status("VmHWM") - before) / 1e6
+    except (OSError, KeyError):
+        return None
+
+
+RETURNING = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144", "MALLOC_ARENA_MAX": "1"}
+"""Makes glibc give back what is freed at once, so that a high-water mark is the pass's own."""
+
+
+def _status(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(key)
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What the numbers were taken on."""
+    cpu = platform.processor()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+    return {
+        "processor": cpu,
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "load_at_start": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
