@@ -18,8 +18,6 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 if os.environ.get("WHENCE_TEST_SHAPES", "1") != "0":
     from jaxtyping import install_import_hook
 
-    import tests.shapes  # the hook looks it up by name
-
     install_import_hook("whence", "tests.shapes.checked")
 
 import hypothesis

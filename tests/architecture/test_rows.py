@@ -29,7 +29,12 @@ OUTSIDE = {"testing", "__init__"}
 """Beside the rows: oracles and tiny models for tests; and the front door, which is lazy."""
 
 MOST_LINES = 350
-ONLY_IN = {"transformers": {"models/hf.py", "testing"}, "datasets": {"data/hub.py"}, "cyclopts": {"cli"}, "playwright": set()}
+ONLY_IN = {
+    "transformers": {"models/hf.py", "testing"},
+    "datasets": {"data/hub.py"},
+    "cyclopts": {"cli"},
+    "playwright": set(),
+}
 """Libraries that one file or package may import."""
 
 
