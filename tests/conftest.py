@@ -18,7 +18,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 if os.environ.get("WHENCE_TEST_SHAPES", "1") != "0":
     from jaxtyping import install_import_hook
 
-    install_import_hook("whence", "tests.shapes.checked")
+    from tests.shapes import checked
+
+    install_import_hook("whence", f"{checked.__module__}.{checked.__name__}")  # it wants a name, not a function
 
 import hypothesis
 import pytest
