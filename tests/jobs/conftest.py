@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-WORDS = ["the", "capital", "of", "france", "is", "paris", "spain", "madrid", "a", "cat", "sat", "on", "mat", "and", "dog", "ran", "far", "away", "from", "big", "red", "house"]
+WORDS = [
+    *["the", "capital", "of", "france", "is", "paris", "spain", "madrid", "a", "cat", "sat", "on"],
+    *["mat", "and", "dog", "ran", "far", "away", "from", "big", "red", "house"],
+]
 
 
 @pytest.fixture(scope="session")

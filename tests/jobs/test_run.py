@@ -35,7 +35,8 @@ def parts(folder, pattern):
 
 
 def same(ours, theirs):
-    assert ours.keys() == theirs.keys() and ours
+    assert ours
+    assert ours.keys() == theirs.keys()
     return all(torch.equal(ours[f][k], theirs[f][k]) for f in ours for k in ours[f])
 
 

@@ -105,11 +105,7 @@ class TreeSum:
         assert mine.step == 1, "a contiguous range"
         assert not mine or 0 <= mine.start < mine.stop <= self.units, "units outside the plan"
         within = Node(mine.start, mine.stop)
-        self._tidy(within)
-        present = set(self._nodes())
-        for node in sorted(present):  # other ranges, earlier, may have left siblings side by side
-            if node in present and node in within:
-                self._rise(node, None, within, present)
+        present = self._settle(within)
         done = set(_covered(present))
         for unit in mine:
             if unit in done:
@@ -143,11 +139,30 @@ class TreeSum:
             )
         return self._value(Node(0, self.units), set(self._nodes()))
 
+    def settle(self) -> None:
+        """Merge whatever siblings lie side by side, so that a total is read and not computed by each who asks.
+
+        For one process, while no other works on any unit.
+
+        Raises:
+            StorageError: If the disk refuses; nothing is lost.
+        """
+        self._settle(Node(0, self.units))
+
     def clear(self) -> None:
         """Remove every partial sum, once the total is kept elsewhere."""
         for node in self._nodes():
             self._delete(node)
         self._tidy(Node(0, self.units))
+
+    def _settle(self, within: Node) -> set[Node]:
+        """Remove leftovers, merge what other ranges left side by side, and tell what is there."""
+        self._tidy(within)
+        present = set(self._nodes())
+        for node in sorted(present):
+            if node in present and node in within:
+                self._rise(node, None, within, present)
+        return present
 
     def _rise(self, node: Node, value: Sums | None, within: Node, present: set[Node]) -> None:
         """Merge a node with its sibling, and that with its own, as far as they are there; keep the last."""

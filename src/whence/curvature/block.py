@@ -35,6 +35,18 @@ class Block:
         outputs, inputs = self.eigenvalues.shape
         return outputs, inputs
 
+    @property
+    def values(self) -> Float[Tensor, "o i"]:
+        """The eigenvalues in float32 or better, whatever they are kept in."""
+        return self.eigenvalues.to(torch.promote_types(self.eigenvalues.dtype, torch.float32))
+
+    def kept_as(self, dtype: torch.dtype | None) -> Block:
+        """The same block with bases and eigenvalues rounded to ``dtype``; None leaves them as they are."""
+        if dtype is None:
+            return self
+        cut = (None if basis is None else basis.to(dtype) for basis in (self.output_basis, self.input_basis))
+        return Block(self.eigenvalues.to(dtype), *cut)
+
     def rotate(self, grads: Float[Tensor, "q o i"]) -> Float[Tensor, "q o i"]:
         """Into the eigenbasis: Q_Sᵀ V Q_A."""
         if self.output_basis is not None:
@@ -82,16 +94,17 @@ class Block:
             raise InvalidSetting(
                 f"damping {damping:g} leaves the curvature singular", hint="give a positive damping, such as 0.1"
             )
-        return self.eigenvalues + damping
+        return self.values + damping
 
     def matvec(self, grads: Float[Tensor, "q o i"]) -> Float[Tensor, "q o i"]:
         """H g, undamped."""
-        return self.rotate_back(self.rotate(grads) * self.eigenvalues.to(grads))
+        return self.rotate_back(self.rotate(grads) * self.values.to(grads))
 
     def dense(self) -> Float[Tensor, "oi oi"]:
         """The whole matrix over row-major ``vec([o i])``: the oracle of the tests."""
         outputs, inputs = self.shape
-        left = torch.eye(outputs).to(self.eigenvalues) if self.output_basis is None else self.output_basis
-        right = torch.eye(inputs).to(self.eigenvalues) if self.input_basis is None else self.input_basis
+        values = self.values
+        left = torch.eye(outputs).to(values) if self.output_basis is None else self.output_basis.to(values)
+        right = torch.eye(inputs).to(values) if self.input_basis is None else self.input_basis.to(values)
         basis = torch.kron(left.contiguous(), right.contiguous())
-        return (basis * self.eigenvalues.flatten()) @ basis.mT
+        return (basis * values.flatten()) @ basis.mT

@@ -27,7 +27,9 @@ class DiagonalEstimator(Estimator):
     def _finish(self, sums: Sums) -> None:
         sequences = int(sums["sequences"].sum())
         self.counts["sequences"] = sequences
-        self._blocks = {name: Block(sums[f"squares.{name}"].sum(0) / sequences) for name in self.layers}
+        self._blocks = {
+            name: Block(sums[f"squares.{name}"].sum(0) / sequences).kept_as(self.store) for name in self.layers
+        }
         self.notes.append(note_on_noise(sums, self.layers))
 
     def blocks(self) -> dict[str, Block]:

@@ -17,8 +17,8 @@ Sources: George et al. 2018, arXiv:1806.03884; Grosse et al. 2023, arXiv:2308.03
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from whence.curvature.block import Block
 from whence.curvature.estimator import Part, Stage, Sums
 from whence.curvature.kfac import KFACEstimator
 from whence.curvature.noise import note_on_noise
@@ -41,6 +41,8 @@ class EKFACEstimator(KFACEstimator):
         sequences = int(sums["sequences"].sum())
         self.notes.append(note_on_noise(sums, self.layers))
         self._blocks = {
-            name: Block(sums.pop(f"squares.{name}").sum(0) / sequences, block.output_basis, block.input_basis)
+            name: replace(
+                block, eigenvalues=(sums.pop(f"squares.{name}").sum(0) / sequences).to(self.store or self.dtype)
+            )
             for name, block in self._blocks.items()
         }

@@ -57,15 +57,17 @@ class Estimator(ABC):
     Args:
         layers: The tracked layers, grouped by what they read.
         samples: Label samples a position; sums over them are averaged.
+        store: What finished bases and eigenvalues are rounded to; None keeps the precision of the sums.
     """
 
     name: ClassVar[str]
     damped: ClassVar[bool] = True
     """Whether (G + λI) is inverted. The identity is not: gradient dot products are left as they are."""
 
-    def __init__(self, layers: Sequence[TrackedLayer], samples: int = 1) -> None:
+    def __init__(self, layers: Sequence[TrackedLayer], samples: int = 1, store: torch.dtype | None = None) -> None:
         self.layers = {layer.name: layer for layer in layers}
         self.samples = samples
+        self.store = store
         self.notes: list[str] = []
         """What a user should be told about the fit."""
         self.counts: dict[str, int] = {}

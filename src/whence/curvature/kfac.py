@@ -10,6 +10,7 @@ Source: Martens & Grosse 2015, arXiv:1503.05671.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -38,18 +39,21 @@ class KFACEstimator(Estimator):
     def _finish_moments(self, sums: Sums) -> None:
         sequences, positions = int(sums["sequences"]), int(sums["positions"])
         self.counts |= {"sequences": sequences, "positions": positions}
-        inputs: dict[str, Eigenbasis] = {}
+        bases: dict[str, Eigenbasis] = {}
         self._blocks: dict[str, Block] = {}
         unseen: list[str] = []
         for name, layer in self.layers.items():
-            if layer.reads not in inputs:
+            if layer.reads not in bases:
                 moment = mirrored(sums.pop(f"inputs.{layer.reads}")) / positions
-                inputs[layer.reads] = eigenbasis(moment, name=f"the inputs of {layer.reads}", dtype=self.dtype)
-                unseen += _unseen(inputs[layer.reads], f"inputs of {layer.reads}")
+                basis = eigenbasis(moment, name=f"the inputs of {layer.reads}", dtype=self.store or self.dtype)
+                bases[layer.reads] = basis
+                unseen += _unseen(basis, f"inputs of {layer.reads}")
             moment = mirrored(sums.pop(f"outputs.{name}")) / sequences
             output = eigenbasis(moment, name=f"the output gradients of {name}", dtype=self.dtype)
             unseen += _unseen(output, f"output gradients of {name}")
-            self._blocks[name] = _block(output, inputs[layer.reads], self.dtype)
+            block = _block(output, bases[layer.reads], self.dtype)
+            # Rounded before the eigenvalues are refitted, so that those belong to the basis that is kept.
+            self._blocks[name] = replace(block.kept_as(self.store), input_basis=block.input_basis)
         if unseen:
             self.notes.append(
                 f"directions never seen while fitting (damping alone decides there): {'; '.join(unseen[:3])}"

@@ -113,7 +113,7 @@ class TokenStore:
         tally = Tally()
         shards = ShardWriter(folder, shard_tokens)
         with TableWriter(folder) as table:
-            for number, (document, encoded) in enumerate(_encoded(documents, tokenizer, context)):
+            for number, (document, encoded) in enumerate(encoded_documents(documents, tokenizer, context)):
                 table.add(_columns(number, document, encoded, shards.sequences), document.metadata)
                 for piece in encoded.pieces:
                     shards.add(piece, number)
@@ -208,7 +208,9 @@ class TokenStore:
         return f"TokenStore({str(self.folder)!r}, {self.documents:,} documents, {self.sequences:,} sequences)"
 
 
-def _encoded(documents: Iterable[Document], tokenizer: Tokenizer, context: int) -> Iterator[tuple[Document, Encoded]]:
+def encoded_documents(
+    documents: Iterable[Document], tokenizer: Tokenizer, context: int
+) -> Iterator[tuple[Document, Encoded]]:
     """Documents with their sequences, tokenised a few hundred at a time."""
     stream = iter(documents)
     while group := _group(stream):

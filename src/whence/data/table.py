@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,11 @@ class TableWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._beside.unlink(missing_ok=True)
+        with suppress(OSError):  # a full disk was told of already
+            if self._writer is not None:
+                self._writer.close()
+        with suppress(OSError):
+            self._beside.unlink(missing_ok=True)
 
     def add(self, row: dict[str, Any], metadata: dict[str, Any]) -> None:
         """One document: the columns of `COLUMNS`, and whatever else its row held."""

@@ -67,7 +67,10 @@ class DemoResult:
                 lines.append(f"  {place}. {row['per_copy']:+9.3g} nats a copy  {_line(text, 58):<58} {mark}".rstrip())
         learned = f"{self.recall.questions} of {self.asked} facts learned"
         lines += ["", f"Finding the planted document among {self.recall.documents} ({learned}):", *self.recall.lines()]
-        lines += ["", f"Cost of fit, queries and scores: {self.cost_in_epochs:.1f} training epochs; {self.seconds:.0f} s in all"]
+        lines += [
+            "",
+            f"Cost of fit, queries and scores: {self.cost_in_epochs:.1f} training epochs; {self.seconds:.0f} s in all",
+        ]
         lines.append(f"Report: {self.run.report}")
         return "\n".join(lines)
 
@@ -129,9 +132,7 @@ def demo(out: Path | str, log: Log | None = None) -> DemoResult:
         ),
         planted=planted,
     )
-    return DemoResult(
-        result, planted, table, len(everything), time.monotonic() - began, spent / max(epoch, 1e-9)
-    )
+    return DemoResult(result, planted, table, len(everything), time.monotonic() - began, spent / max(epoch, 1e-9))
 
 
 def _scores_of_every_method(run: Run, facts: Sequence[Query], log: Log) -> dict[str, NDArray[np.float64]]:

@@ -24,6 +24,8 @@ from whence.layers.select import Tracked, track
 from whence.types import Data, Labels, Task
 from whence.world import World
 
+STORED: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
+
 
 def fit(
     model: nn.Module,
@@ -36,6 +38,7 @@ def fit(
     samples: int = 1,
     labels: Labels = "sampled",
     seed: int = 0,
+    store: str = "float32",
     folder: Path | None = None,
     made_from: dict[str, str] | None = None,
     units: range | None = None,
@@ -53,6 +56,8 @@ def fit(
         samples: Label samples a position (with sampled labels).
         labels: ``sampled`` from the model (the Fisher, equal to the Gauss-Newton matrix), or the data's own:
             the empirical Fisher, which is neither.
+        store: What bases and eigenvalues are kept in: ``bfloat16`` halves the disk and costs a little agreement
+            (bench/RESULTS.md). ``float32`` means the precision of the sums, float64 where the model is.
         folder: Where to keep what is finished; an interrupted fit continues there. None keeps all in memory.
         made_from: Fingerprints of model, tokenizer and data, if known; they go into the manifest.
         units: Only these work units of each stage.
@@ -63,7 +68,7 @@ def fit(
     """
     log, world = log or Log.silent(), world or World()
     lam = Damping.parse(damping)
-    settings = _settings(task, layers, curvature, samples, labels, seed, model)
+    settings = _settings(task, layers, curvature, samples, labels, seed, store, model)
     if folder is not None:
         sources = made_from or {"model": model_fingerprint(model), "data": data.fingerprint}
         manifest = Manifest("curvature", SCHEMA, settings, sources)
@@ -72,7 +77,7 @@ def fit(
             return load_curvature(folder, device_of(model)).with_damping(lam)
     tracked = checked_layers(model, track(model, layers), task, data)
     log.note(str(tracked.coverage))
-    estimator = CURVATURES[curvature](tracked.layers, samples)
+    estimator = CURVATURES[curvature](tracked.layers, samples, STORED[store])
     for stage in estimator.stages():
         _run_stage(stage, estimator, model, tracked, task, data, settings, folder, units, world, log)
     result = Curvature(
@@ -145,11 +150,14 @@ def _settings(
     samples: int,
     labels: Labels,
     seed: int,
+    store: str,
     model: nn.Module,
 ) -> dict[str, Any]:
     """What a manifest records of a fit; refuses what cannot be honoured."""
     if curvature not in CURVATURES:
         raise InvalidSetting(f"no curvature is called {curvature!r}", hint=f"choose one of {', '.join(CURVATURES)}")
+    if store not in STORED:
+        raise InvalidSetting(f"curvature cannot be kept in {store!r}", hint=f"choose one of {', '.join(STORED)}")
     if samples < 1:
         raise InvalidSetting(f"samples must be at least 1, not {samples}")
     if labels == "true" and samples > 1:
@@ -166,5 +174,6 @@ def _settings(
         "samples": samples,
         "labels": labels,
         "seed": seed,
+        "store": store,
         "dtype": dtype,
     }

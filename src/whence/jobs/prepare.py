@@ -14,7 +14,7 @@ from whence.artifacts.fingerprint import file_checksum, text_fingerprint
 from whence.data.documents import Document, read_documents
 from whence.data.encode import Tokenizer
 from whence.data.spec import Spec, parse_spec
-from whence.data.store import TokenStore
+from whence.data.store import TokenStore, encoded_documents
 from whence.jobs.log import Log
 from whence.models.hf import tokenizer_text
 from whence.world import World
@@ -129,3 +129,13 @@ def _say(store: TokenStore, spec: Spec, log: Log, *, known: bool) -> None:
 
 def _documents(count: int) -> str:
     return f"{count:,} document{'' if count == 1 else 's'}"
+
+
+def count_sequences(train: str | Path, tokenizer: Tokenizer, context: int) -> int:
+    """How many sequences the whole of some training data comes to; nothing is written.
+
+    Raises:
+        DataError: As for `prepare`.
+    """
+    documents = read_documents(parse_spec(train))
+    return sum(len(encoded.pieces) for _, encoded in encoded_documents(documents, tokenizer, context))

@@ -42,7 +42,7 @@ class Run:
     @property
     def train_size(self) -> int:
         """N: the sequences the model was trained on."""
-        return self.session.settings.train_size or self.session.store.sequences
+        return self.session.train_size
 
     @cached_property
     def documents(self) -> NDArray[np.float64]:
@@ -140,12 +140,12 @@ def summary(run: Run) -> str:
         rows = run.suspects(min(10, session.settings.top))
         return "\n".join(lines + [f"  {row['self_influence']:>12.4g}  {_place(row)}" for row in rows])
     lines = []
+    scale = session.settings.scale
+    label = "nats per copy" if scale == "per_copy" else "raw"
     for number, query in enumerate(run.questions):
         part = query.parts[0]
-        lines.append(f"{_short(part.prompt)} → {_short(part.completion)}   (nats per copy)")
-        lines += [
-            f"  {row['per_copy']:>+12.4g}  {_place(row)}" for row in run.top(min(5, session.settings.top), number)
-        ]
+        lines.append(f"{_short(part.prompt)} → {_short(part.completion)}   ({label})")
+        lines += [f"  {row[scale]:>+12.4g}  {_place(row)}" for row in run.top(min(5, session.settings.top), number)]
     return "\n".join(lines + ([f"report: {run.report}"] if run.stage == "report" else []))
 
 

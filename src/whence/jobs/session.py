@@ -23,7 +23,7 @@ from whence.errors import InvalidSetting
 from whence.influence.query import Queries
 from whence.jobs.fit import fit
 from whence.jobs.log import Log
-from whence.jobs.prepare import prepare
+from whence.jobs.prepare import count_sequences, prepare
 from whence.jobs.progress import Unfinished, together
 from whence.jobs.query import load_queries, query_gradients, resolve_rank, save_queries
 from whence.jobs.score import Scores, score, self_influence
@@ -92,6 +92,7 @@ class Session:
             samples=settings.samples,
             labels=settings.labels,
             seed=settings.seed,
+            store=settings.store,
             folder=self.folder / "curvature",
             made_from=self.sources,
             units=self.units,
@@ -193,6 +194,17 @@ class Session:
         if result is None:
             raise Unfinished("self-influence")
         return result
+
+    @cached_property
+    def train_size(self) -> int:
+        """N: the sequences the model was trained on; the whole of the data given, also where only part was read."""
+        settings = self.settings
+        if settings.train_size is not None:
+            return settings.train_size
+        if settings.limit is None:
+            return self.store.sequences
+        self.log.note("counting the sequences of the whole data, for scores per copy (--train-size says it at once)")
+        return count_sequences(settings.train, self.tokenizer, self.context)
 
     def surface(self, tokens: Sequence[int]) -> list[str]:
         """What each token says, as text."""

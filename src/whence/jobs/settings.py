@@ -76,6 +76,8 @@ class RunSettings:
     """Rank kept of each query gradient; "auto" is "full" while the queries fit into memory, and 32 beyond."""
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """Number type that the model computes in. Sums are float32 or better whatever it is."""
+    store: Literal["float32", "bfloat16"] = "float32"
+    """Number type that the fitted curvature is kept in; "bfloat16" takes half the disk, at a little accuracy."""
     attention: Literal["eager", "sdpa", "flash_attention_2"] = "eager"
     """Attention kernel. The fused ones can make a sequence's gradient depend on its batch-mates."""
     device: str = "auto"

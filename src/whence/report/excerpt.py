@@ -177,11 +177,16 @@ def _quote(
         while start > 0 and spent + len(pieces[start - 1].text) <= lead:
             start -= 1
             spent += len(pieces[start].text)
+    if start > 0:  # begin with a word, where the script has any
+        words = (k for k in range(start, min(start + 8, peak + 1)) if pieces[k].text[:1].isspace())
+        start = next(words, start)
     stop, spent = start, 0
     while stop < len(pieces) and (spent + len(pieces[stop].text) <= room or stop == start):
         spent += len(pieces[stop].text)
         stop += 1
-    while start > 0 and spent + len(pieces[start - 1].text) <= room:  # a peak near the end leaves room before it
+    while (
+        stop == len(pieces) and start > 0 and spent + len(pieces[start - 1].text) <= room
+    ):  # a peak near the end leaves room before it
         start -= 1
         spent += len(pieces[start].text)
     # One token can be longer than the room: a quotation is never longer than a few rooms.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -69,6 +70,7 @@ def render(data: ReportData) -> str:
             script=Markup(script),
             early=Markup(EARLY),
             policy=policy(style, [EARLY, script]),
+            created=_day(data.created),
             planted=any(row.doc.planted for view in views for row in (*view.raises, *view.lowers)),
             method=_flat(data.method),
             provenance=_flat(data.provenance),
@@ -112,6 +114,16 @@ def _environment() -> Environment:
         "count": numbers.count,
     }
     return environment
+
+
+def _day(created: str) -> str:
+    """An ISO time as people write it; anything else as it is."""
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    zone = moment.strftime(" %Z") if moment.tzinfo else ""
+    return moment.strftime("%Y-%m-%d %H:%M") + zone
 
 
 def _inert(value: Any) -> Any:

@@ -51,8 +51,9 @@ def _doc(question: Question, doc: Doc) -> dict[str, Any]:
     }
     if doc.windows:
         content["windows"] = doc.windows
-    if doc.scored and not all(doc.scored):
-        content["unscored"] = [k for k, mark in enumerate(doc.scored) if not mark]
+    unscored = [k for k, mark in enumerate(doc.scored) if k and not mark]  # the first never is: nothing predicts it
+    if unscored:
+        content["unscored"] = unscored
     views = {
         "gradient": shown_on_tokens(doc.by_token, tokens),
         "output": shown_on_tokens(doc.output_tokens or [], tokens),
