@@ -138,6 +138,15 @@ def test_sums_in_one_folder_do_not_mix(tmp_path):
     assert TreeSum(tmp_path, "moments-1", 2).missing() == [range(1, 2)]
 
 
+def test_settling_leaves_one_sum_of_the_same_bits(tmp_path):
+    for mine in (range(7, 11), range(0, 3), range(3, 7)):
+        TreeSum(tmp_path, "sum", 11).run(mine, leaf)
+    before = TreeSum(tmp_path, "sum", 11).total()
+    TreeSum(tmp_path, "sum", 11).settle()
+    assert [p.name for p in tmp_path.iterdir()] == ["sum-000000-000011.safetensors"]
+    assert same_bits(TreeSum(tmp_path, "sum", 11).total(), before)
+
+
 def test_a_total_names_the_units_that_are_missing(tmp_path):
     tree = TreeSum(tmp_path, "eigenvalues", 8)
     tree.run(range(2, 4), leaf)
