@@ -128,7 +128,7 @@ def demo(out: Path | str, log: Log | None = None) -> DemoResult:
         recall=Recall(
             rows=[RecallRow(method=NAMES[name], at_1=at_1[name], at_10=at_10[name]) for name in scores],
             questions=table.questions,
-            note=f"Facts that the model has learned, of {len(everything)} planted; {session.store.documents} documents.",
+            note=f"Over the facts learned, of {len(everything)} planted; {session.store.documents} documents.",
         ),
         planted=planted,
     )

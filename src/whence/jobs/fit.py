@@ -138,7 +138,7 @@ def _run_stage(
     if units is not None and tree.missing():
         raise Unfinished(f"fit: {stage.name}")
     if world.main:
-        tree.total()  # leaves the root behind for the others
+        tree.settle()  # leaves the root behind for the others
     world.barrier()
     stage.finish({name: total.to(device) if total.ndim else total for name, total in tree.total().items()})
 
