@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -122,10 +120,8 @@ class Passes:
         return self.fitted
 
     def queries(self, count: int, *, rank: int | str | None = None, batch: int | None = None) -> Queries:
-        parts = [
-            QueryBatch(_batch(rows, query_tokens(self.shape)[rows]), rows, torch.ones(len(rows)))
-            for rows in torch.arange(count).split(batch or count)
-        ]
+        tokens, size = query_tokens(self.shape)[:count], batch or count
+        parts = [query_batch(part, first=size * number) for number, part in enumerate(tokens.split(size))]
         return query_gradients(self.curvature(), self.model, parts, task=TASK, rank=rank)
 
     def scores(self, count: int, *, batch: int | None = None, rank: int | None = None, **splits: Any) -> Any:
@@ -138,8 +134,7 @@ class Passes:
 
     def query(self) -> None:
         """Gradient, solve, cut to rank 32 and rotate back: one query at a time."""
-        for row in range(self.shape.queries):
-            rows = torch.tensor([row])
+        for tokens in query_tokens(self.shape).split(1):
             part = QueryBatch(
                 _batch(torch.tensor([0]), query_tokens(self.shape)[rows]), torch.tensor([0]), torch.ones(1)
             )
@@ -148,17 +143,29 @@ class Passes:
     def total(self) -> None:
         """From nothing to scores of all queries, checks included."""
         curvature = fit(self.model, self.data, task=TASK)
-        rows = torch.arange(self.shape.queries)
-        part = QueryBatch(_batch(rows, query_tokens(self.shape)), rows, torch.ones(len(rows)))
+        part = query_batch(query_tokens(self.shape))
         queries = query_gradients(curvature, self.model, [part], task=TASK, rank=None)
         score(curvature, queries, self.data, model=self.model, task=TASK)
 
-    def bytes_a_weight(self, dtype: torch.dtype) -> float:
-        """What a fit leaves on disk, over the tracked weights."""
-        with tempfile.TemporaryDirectory() as folder:
-            fit(build(self.shape, dtype), self.data, task=TASK, folder=Path(folder) / "curvature")
-            size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-        return size / sum(layer.weights for layer in self.tracked.layers)
+    def must_hold_mb(self) -> dict[str, float]:
+        """What a pass cannot do without, beside the model: factors, their running sums, prepared queries."""
+        layers = self.tracked.layers
+        inputs = {layer.reads: layer.inputs**2 for layer in layers}
+        bases = sum(inputs.values()) + sum(layer.outputs**2 for layer in layers)
+        weights = sum(layer.weights for layer in layers)
+        factors, dense = bases + weights, self.shape.queries * weights
+        low = self.shape.queries * RANK * sum(layer.outputs + layer.inputs for layer in layers)
+        whole = ("scores_16", "scores_16_as_4", "per_layer_16", "per_token_16_dense", "total")
+        held = {
+            "moments": bases,
+            "eigenvalues": factors,
+            "scores_1": factors + weights,
+            "scores_16_rank32": factors + max(low, dense),  # multiplied out, where that is the cheaper order
+            "per_token_16": factors + low,
+            "self_influence": factors,
+            **dict.fromkeys(whole, factors + dense),
+        }
+        return {name: 4e-6 * numbers for name, numbers in held.items()}
 
 
 def suite(shape: Shape) -> Suite:
@@ -169,35 +176,42 @@ def suite(shape: Shape) -> Suite:
         number = version("whence")
     except PackageNotFoundError:
         number = "this tree"
-    needs_fit = ("scores_16", "scores_16_rank32", "scores_1", "self_influence", "query")
+    rows = {
+        "moments": passes.stream,
+        "eigenbasis": passes.finish,
+        "eigenvalues": passes.stream,
+        "scores_16": partial(passes.scores, every),
+        "scores_16_rank32": partial(passes.scores, every, rank=RANK),
+        "scores_1": partial(passes.scores, 1),
+        "scores_16_as_4": partial(passes.scores, every, batch=every // 4),
+        "per_layer_16": partial(passes.scores, every, by_layer=True),
+        "per_token_16": partial(passes.scores, every, by_token=True, rank=RANK),
+        "per_token_16_dense": partial(passes.scores, every, by_token=True),
+        "self_influence": passes.self_influence,
+        "query": passes.query,
+        "total": passes.total,
+    }
     return Suite(
         name="whence",
         version=number,
         units=plain.units(shape),
         unit_of={"query": "FBA1"},
         prepare={
+            **dict.fromkeys(rows, passes.curvature),
             "moments": passes.begin,
             "eigenbasis": passes.before_finish,
             "eigenvalues": passes.before_eigenvalues,
-            **dict.fromkeys(needs_fit, passes.curvature),
         },
-        passes={
-            "moments": passes.stream,
-            "eigenbasis": passes.finish,
-            "eigenvalues": passes.stream,
-            "scores_16": partial(passes.scores, every),
-            "scores_16_rank32": partial(passes.scores, every, rank=RANK),
-            "scores_1": partial(passes.scores, 1),
-            "scores_16_as_4": partial(passes.scores, every, batch=every // 4),
-            "per_layer_16": partial(passes.scores, every, by_layer=True),
-            "per_token_16": partial(passes.scores, every, by_token=True, rank=RANK),
-            "per_token_16_dense": partial(passes.scores, every, by_token=True),
-            "self_influence": passes.self_influence,
-            "query": passes.query,
-            "total": passes.total,
-        },
+        passes=rows,
         notes={"scores_16": "dense queries", "total": "the check of hooks against autograd included"},
+        facts={"must_hold_mb": passes.must_hold_mb()},
     )
+
+
+def query_batch(tokens: Tensor, first: int = 0) -> QueryBatch:
+    """Queries numbered from ``first``, each of one part."""
+    numbers = torch.arange(first, first + len(tokens))
+    return QueryBatch(_batch(numbers, tokens), numbers, torch.ones(len(tokens)))
 
 
 def _batch(ids: Tensor, tokens: Tensor) -> Batch:

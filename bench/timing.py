@@ -70,16 +70,19 @@ def measure(suites: list[Suite], repeats: int, say: Callable[[str], None] = lamb
         suite → pass → ``{"ratio", "spread": [least, most], "cpu", "wall", "unit"}``; seconds are medians.
     """
     runs: dict[tuple[str, str], list[Clock]] = {}
-    for repeat in range(-1, repeats):  # the first round warms caches and fits what later passes need
+    for repeat in range(repeats):
         for suite in suites:
             for name, run in [*suite.units.items(), *suite.passes.items()]:
                 clock = clocked(run, suite.prepare.get(name))
-                if repeat >= 0:
-                    runs.setdefault((suite.name, name), []).append(clock)
-                say(
-                    f"{'warm-up' if repeat < 0 else f'{repeat + 1} of {repeats}'}: {suite.name} {name} {clock.cpu:.2f} s"
-                )
+                runs.setdefault((suite.name, name), []).append(clock)
+                say(f"{repeat + 1} of {repeats}: {suite.name} {name} {clock.cpu:.2f} s")
     return {suite.name: {name: _row(suite, name, runs) for name in (*suite.units, *suite.passes)} for suite in suites}
+
+
+def warm_up(suite: Suite) -> None:
+    """Every pass once, over little data: code is compiled and buffers are there when the clock starts."""
+    for name, run in [*suite.units.items(), *suite.passes.items()]:
+        clocked(run, suite.prepare.get(name))
 
 
 def _row(suite: Suite, name: str, runs: Mapping[tuple[str, str], list[Clock]]) -> dict[str, Any]:
@@ -95,28 +98,28 @@ def _row(suite: Suite, name: str, runs: Mapping[tuple[str, str], list[Clock]]) -
     }
 
 
-def peak_mb(run: Pass, prepare: Pass | None = None) -> float | None:
-    """How far resident memory rises above where it stood before, in MB (10⁶ bytes); None where it cannot be told.
+def trim() -> None:
+    """Hand freed memory back to the system."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
-    Freed memory is handed back to the system first, and the kernel's high-water mark is reset. Run with
-    `RETURNING` in the environment, or what the allocator keeps hides what a pass takes.
+
+def resident_mb() -> float:
+    """Resident memory of this process, in MB (10⁶ bytes)."""
+    return _status("VmRSS") / 1e6
+
+
+def peak_mb(run: Pass) -> float:
+    """How far resident memory rises above where it stood before, in MB: the kernel's high-water mark, reset.
+
+    Run with `probe.RETURNING` in the environment, or what the allocator keeps hides what a pass takes.
     """
-    if prepare is not None:
-        prepare()
-    try:
-        gc.collect()
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
-        run()
-        return (_status("VmHWM") - before) / 1e6
-    except (OSError, KeyError):
-        return None
-
-
-RETURNING = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144", "MALLOC_ARENA_MAX": "1"}
-"""Makes glibc give back what is freed at once, so that a high-water mark is the pass's own."""
+    trim()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident_mb()
+    run()
+    return _status("VmHWM") / 1e6 - before
 
 
 def _status(key: str) -> int:

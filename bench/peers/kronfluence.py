@@ -21,7 +21,7 @@ from kronfluence.analyzer import prepare_model
 from kronfluence.arguments import FactorArguments, ScoreArguments
 from kronfluence.factor.covariance import fit_covariance_matrices_with_loader
 from kronfluence.factor.eigen import fit_lambda_matrices_with_loader, perform_eigendecomposition
-from kronfluence.module.tracked_module import ModuleMode
+from kronfluence.module.tracked_module import ModuleMode, TrackedModule
 from kronfluence.module.utils import (
     accumulate_iterations,
     prepare_modules,
@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from bench import plain
-from bench.model import Shape, build, query_tokens, tracked_names, train_tokens
+from bench.model import Shape, build, query_tokens, tracked_names, train_tokens, weights
 from bench.timing import Suite
 
 RANK = 32
@@ -129,6 +129,12 @@ class Passes:
             disable_tqdm=True,
         )["all_modules"]
 
+    def bytes_a_weight(self) -> float:
+        """What its analyzer keeps on disk after a fit: covariances, bases, eigenvalues, corrected eigenvalues."""
+        layers = [module.original_module for module in self.model.modules() if isinstance(module, TrackedModule)]
+        sides = [(layer.in_features, layer.out_features) for layer in layers]
+        return 4 * sum(2 * (i * i + o * o) + i + o + i * o for i, o in sides) / weights(self.shape)
+
     def ready_for_queries(self) -> None:
         """Everything that a query's gradient needs, the inverse eigenvalues included."""
         update_factor_args(self.model, self.args)
@@ -157,36 +163,38 @@ def suite(shape: Shape) -> Suite:
     """Kronfluence's rows of the table."""
     passes = Passes(shape)
     scores, everything = passes.scores, shape.queries
+    rows = {
+        "moments": passes.moments,
+        "eigenbasis": passes.eigenbasis,
+        "eigenvalues": passes.eigenvalues,
+        "scores_16": partial(scores, everything),
+        "scores_16_rank32": partial(scores, everything, query_gradient_low_rank=RANK),
+        "scores_1": partial(scores, 1),
+        "scores_16_as_4": partial(scores, everything, batch=everything // 4),
+        "per_layer_16": partial(scores, everything, compute_per_module_scores=True),
+        "per_token_16": partial(scores, everything, compute_per_token_scores=True, query_gradient_low_rank=RANK),
+        "per_token_16_dense": partial(scores, everything, compute_per_token_scores=True),
+        "self_influence": passes.self_influence,
+        "query": passes.query,
+        "total": passes.total,
+    }
     return Suite(
         name="kronfluence",
         version=version("kronfluence"),
         units=plain.units(shape),
         unit_of={"query": "FBA1"},
-        prepare={
-            "query": passes.ready_for_queries,
-            **dict.fromkeys(("eigenbasis", "eigenvalues", "self_influence"), passes.factors),
-        },
-        passes={
-            "moments": passes.moments,
-            "eigenbasis": passes.eigenbasis,
-            "eigenvalues": passes.eigenvalues,
-            "scores_16": partial(scores, everything),
-            "scores_16_rank32": partial(scores, everything, query_gradient_low_rank=RANK),
-            "scores_1": partial(scores, 1),
-            "scores_16_as_4": partial(scores, everything, batch=everything // 4),
-            "per_layer_16": partial(scores, everything, compute_per_module_scores=True),
-            "per_token_16": partial(scores, everything, compute_per_token_scores=True, query_gradient_low_rank=RANK),
-            "per_token_16_dense": partial(scores, everything, compute_per_token_scores=True),
-            "self_influence": passes.self_influence,
-            "query": passes.query,
-            "total": passes.total,
-        },
+        prepare={**dict.fromkeys(rows, passes.factors), "moments": _nothing, "query": passes.ready_for_queries},
+        passes=rows,
         notes={
             "scores_16_as_4": "its default, query_gradient_accumulation_steps=1; with 4 it is one training pass",
             "scores_16": "dense queries, its default",
         },
+        facts={"disk_bytes_a_weight": passes.bytes_a_weight()},
     )
 
 
 def _loader(tokens: Tensor, batch: int) -> DataLoader[Any]:
     return DataLoader(TensorDataset(tokens), batch_size=batch)
+
+
+def _nothing() -> None: ...

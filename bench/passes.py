@@ -1,0 +1,179 @@
+"""Every pass, ours and the peers', in one process: the table that the bounds are held against.
+
+    python -m bench                  everything that is installed; about an hour on one core
+    python -m bench --quick          64 sequences, once: does it run, and roughly what comes out
+    python -m bench --report         only write RESULTS.md again, from bench/results
+
+A peer that is not installed keeps the numbers of ``bench/results/peers.json``, which were taken where it was
+(see ``bench/peers.txt``), and is marked so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.probe import MODULES, ROOT, probe
+from bench.report import write_report
+from bench.targets import PEAK, ROWS, SAME, WITHIN
+
+RESULTS = ROOT / "bench" / "results"
+QUICK = 64
+
+
+def main() -> None:
+    """Measure what is asked for, then write results and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--sequences", type=int, help="fewer than the bench model's 512")
+    parser.add_argument("--suites", nargs="*", default=list(MODULES), choices=MODULES)
+    parser.add_argument("--no-probe", action="store_true", help="leave peak memory and operations as they were")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--report", action="store_true")
+    options = parser.parse_args()
+    if options.quick:
+        options.sequences, options.repeats = QUICK, 1
+    if not options.report:
+        _measure_all(options)
+    write_report(RESULTS, ROOT / "bench" / "RESULTS.md")
+
+
+def _measure_all(options: argparse.Namespace) -> None:
+    import torch
+
+    from bench.model import SHAPES
+    from bench.timing import machine, measure, warm_up
+
+    torch.set_num_threads(options.threads)
+    known = _read(RESULTS / "peers.json") | {"whence": _read(RESULTS / "ours.json").get("whence", {})}
+    installed = [name for name in options.suites if _importable(MODULES[name])]
+    for kind, full in SHAPES.items():
+        shape = full.with_sequences(options.sequences) if options.sequences and kind == "bench" else full
+        makers = {name: importlib.import_module(MODULES[name]).suite for name in installed}
+        for make in makers.values():
+            warm_up(make(full.with_sequences(min(4, full.batch))))
+        suites = [make(shape) for make in makers.values()]
+        if kind == "wide":
+            suites = [_wide(suite) for suite in suites]
+        timed = measure(suites, options.repeats if kind == "bench" else 2 * options.repeats + 1, _say)
+        for suite in suites:
+            entry = known.setdefault(suite.name, {}) or {}
+            entry |= {"version": suite.version, "notes": suite.notes, "sequences": full.sequences}
+            entry |= {"machine": machine(options.threads), "taken": datetime.now(UTC).date().isoformat()}
+            rows = entry.setdefault(kind, {})
+            for name, row in timed[suite.name].items():
+                rows[name] = rows.get(name, {}) | row | {"sequences": shape.sequences}
+            if not options.no_probe:
+                _say(f"{suite.name}: memory and operations, {kind}")
+                # A peer's memory does not depend on how much data there is; ours does, by partial sums of units.
+                sequences = shape.sequences if suite.name == "whence" else min(shape.sequences, 3 * shape.batch)
+                for name, seen in probe(suite.name, kind, sequences, list(suite.passes), options.threads).items():
+                    rows.setdefault(name, {}).update(seen)
+                for name, needed in suite.facts.get("must_hold_mb", {}).items():
+                    rows.get(name, {})["must_hold_mb"] = needed
+            if suite.name == "whence" and kind == "bench":
+                _say("disk and half precision")
+                entry["facts"] = importlib.import_module("bench.facts").facts(shape)
+            elif kind == "bench" and suite.facts:
+                entry["facts"] = suite.facts
+            known[suite.name] = entry
+    RESULTS.mkdir(exist_ok=True)
+    _write(RESULTS / "ours.json", {"whence": known["whence"]})
+    _write(RESULTS / "peers.json", {name: entry for name, entry in known.items() if name != "whence" and entry})
+    _write(RESULTS / "passes.json", table(known, installed) | {"machine": machine(options.threads)})
+
+
+def table(known: dict[str, Any], installed: list[str]) -> dict[str, Any]:
+    """The rows, joined: ours, the peers', bounds, memory, counted operations."""
+    rows = []
+    for row in ROWS:
+        name = row.source or row.name
+        seen = {suite: known.get(suite, {}).get(row.shape, {}) for suite in MODULES}
+        mine = seen["whence"].get(name, {})
+        bound = row.bound
+        if row.name in SAME and "ratio" in (other := seen["whence"].get(SAME[row.name], {})):
+            bound = other["ratio"] * WITHIN
+        unit = mine.get("unit", "FB")
+        rows.append(
+            {
+                "pass": row.name,
+                "what": row.what,
+                "unit": unit,
+                "ratio": mine.get("ratio"),
+                "spread": mine.get("spread"),
+                "counted": _counted(seen["whence"], name, unit),
+                "bound": bound,
+                **{peer: seen[peer].get(name, {}).get("ratio") for peer in ("kronfluence", "bergson")},
+                **{f"{peer}_counted": _counted(seen[peer], name, unit) for peer in ("kronfluence", "bergson")},
+                "peak_mb": mine.get("peak_mb"),
+                "peak_bound_mb": _peak_bound(seen["whence"], mine),
+                "activation_pass_mb": seen["whence"].get("FBA", {}).get("peak_mb"),
+                **{f"{peer}_peak_mb": seen[peer].get(name, {}).get("peak_mb") for peer in ("kronfluence", "bergson")},
+                "ahead": _ahead(
+                    mine.get("ratio"), [seen[peer].get(name, {}).get("ratio") for peer in MODULES if peer != "whence"]
+                ),
+            }
+        )
+    elsewhere = [peer for peer in MODULES if peer != "whence" and peer not in installed and known.get(peer)]
+    versions = {name: entry.get("version") for name, entry in known.items()}
+    facts = {name: entry.get("facts", {}) for name, entry in known.items()}
+    return {
+        "rows": rows,
+        "versions": versions,
+        "peers_measured_elsewhere": elsewhere,
+        "facts": facts.pop("whence"),
+        "peer_facts": facts,
+    }
+
+
+def _counted(rows: dict[str, Any], name: str, unit: str) -> float | None:
+    """The ratio of operations: what a pass would cost if a matrix product were all there is."""
+    mine, base = rows.get(name, {}).get("operations"), rows.get(unit, {}).get("operations")
+    return None if mine is None or not base else mine / base
+
+
+def _peak_bound(rows: dict[str, Any], mine: dict[str, Any]) -> float | None:
+    """1.2 × (activation pass + what the pass must hold): see `bench.targets`."""
+    base = rows.get("FBA", {}).get("peak_mb")
+    return None if base is None or "must_hold_mb" not in mine else PEAK * (base + mine["must_hold_mb"])
+
+
+def _ahead(mine: float | None, peers: list[float | None]) -> bool | None:
+    found = [ratio for ratio in peers if ratio is not None]
+    return None if mine is None or not found else mine < min(found)
+
+
+def _wide(suite: Any) -> Any:
+    """The two rows that the wide layer is for, in units of the activation pass."""
+    names = ("eigenvalues", "self_influence")
+    suite.passes = {name: run for name, run in suite.passes.items() if name in names}
+    suite.unit_of = dict.fromkeys(names, "FBA")
+    suite.units = {name: run for name, run in suite.units.items() if name in ("FB", "FBA")}
+    return suite
+
+
+def _importable(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        _say(f"{module} left out: {error}")
+        return False
+    return True
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, default=float, ensure_ascii=False) + "\n")

@@ -1,0 +1,105 @@
+"""RESULTS.md from the files in ``bench/results``: nothing is measured here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HEAD = """# What every pass costs
+
+Made by `make bench` from `bench/results/passes.json`; not edited by hand.
+
+Ratios are to FB, one plain training forward and backward over the same batches in the same process (medians of CPU
+seconds over interleaved repetitions), except where a row says otherwise. *counted* is the same ratio in operations
+of matrix products, as they were dispatched: what a pass would cost if nothing else took time. FBA, a forward and a
+backward through activations alone, is the floor of any pass. All run the same Llama (width 256, 4 blocks, MLP 688,
+vocabulary 2,048) on 512 sequences of 128 tokens in batches of 32, float32, eager attention, labels sampled,
+16 queries of 128 tokens, relative damping 0.1.
+"""
+
+
+def write_report(results: Path, out: Path) -> None:
+    """Write the page; says what is missing rather than leave it out."""
+    content = json.loads((results / "passes.json").read_text())
+    rows, machine = content["rows"], content["machine"]
+    out.write_text(
+        "\n".join([HEAD, _setting(content, machine), *_costs(rows), *_memory(rows), *_facts(content)]) + "\n"
+    )
+
+
+def _setting(content: dict[str, Any], machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items() if number)
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    text = f"{machine['processor']}, {threads}, torch {machine['torch']}; {versions}."
+    if machine["load_at_start"] > 0.5:
+        text += (
+            f" **Others were using the machine** (load {machine['load_at_start']} at the start): provisional, since "
+            "shared caches and memory lengthen CPU seconds too."
+        )
+    if elsewhere := content["peers_measured_elsewhere"]:
+        text += f" {' and '.join(elsewhere)}: numbers of an earlier run, in `bench/results/peers.json`."
+    return text + "\n"
+
+
+def _costs(rows: Sequence[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| pass | | whence | counted | bound | | Kronfluence | Bergson | ahead |",
+        "|---|---|--:|--:|--:|---|--:|--:|---|",
+    ]
+    for row in rows:
+        within = "" if row["ratio"] is None or row["bound"] is None else "✓" if row["ratio"] <= row["bound"] else "✗"
+        ahead = {True: "✓", False: "✗", None: ""}[row["ahead"]]
+        ours = [_number(row[key]) for key in ("ratio", "counted", "bound")]
+        theirs = [_number(row[key]) for key in ("kronfluence", "bergson")]
+        cells = [f"`{row['pass']}`", row["what"], *ours, within, *theirs, ahead]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _memory(rows: Sequence[dict[str, Any]]) -> list[str]:
+    lines = [
+        "\n## Peak memory, MB\n",
+        "Above the process with model and data loaded, what is resident included. The bound is 1.2 × (activation pass",
+        "at the same batch + the factors and queries that the pass must hold).\n",
+        "| pass | activation pass | whence | bound | | Kronfluence | Bergson |",
+        "|---|--:|--:|--:|---|--:|--:|",
+    ]
+    for row in rows:
+        if row["peak_mb"] is None:
+            continue
+        limit = row["peak_bound_mb"]
+        within = "" if limit is None else "✓" if row["peak_mb"] <= limit else "✗"
+        numbers = [row["activation_pass_mb"], row["peak_mb"], limit]
+        theirs = [row["kronfluence_peak_mb"], row["bergson_peak_mb"]]
+        cells = [f"`{row['pass']}`", *map(_whole, numbers), within, *map(_whole, theirs)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _facts(content: dict[str, Any]) -> list[str]:
+    found = content.get("facts") or {}
+    if not found:
+        return []
+    disk, stored, computed = (found[name] for name in ("disk_bytes_a_weight", "stored_bfloat16", "computed_bfloat16"))
+    kronfluence = (content.get("peer_facts") or {}).get("kronfluence", {}).get("disk_bytes_a_weight")
+    faster = computed["fit_float32_cpu"] / computed["fit_bfloat16_cpu"]
+    return [
+        "\n## Disk and half precision\n",
+        f"A fit leaves {disk['float32']:.1f} bytes a tracked weight in float32 and {disk['bfloat16']:.1f} in bfloat16"
+        + (f" (Kronfluence: {kronfluence:.1f})." if kronfluence else "."),
+        f"Bases and eigenvalues kept in bfloat16: Spearman with float32 {stored['spearman_scores']:.4f} "
+        f"for scores, {stored['spearman_self_influence']:.4f} for self-influence.",
+        f"Model run in bfloat16, sums in float32: {computed['spearman_scores']:.4f} and "
+        f"{computed['spearman_self_influence']:.4f}; a fit is {faster:.2f} × as fast. Weights and tokens are random "
+        "here, which is the hardest case for agreement.",
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}"
