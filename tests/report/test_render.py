@@ -203,6 +203,13 @@ def test_the_excerpt_is_about_the_peak_and_says_what_it_leaves_out():
     assert len(quote.text) <= 150
 
 
+def test_leaving_out_a_special_token_is_no_omission():
+    whole = doc(tokens=["<s>", " Once", " upon", "</s>"], by_token=[0.1, 0.2, 0.0, 0.0])
+    quote = rows(question([whole]), "raises", [whole], "q1")[0].line
+
+    assert (quote.text, quote.before, quote.after) == (" Once upon", False, False)
+
+
 def test_the_tail_keeps_ranks_among_all_documents():
     tail = Tail.of([5.0, 4.0, -1.0, 0.0] + [1.0] * 396)
 

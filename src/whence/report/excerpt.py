@@ -171,28 +171,32 @@ def _quote(
     """As many whole tokens as fit in ``room`` characters, beginning ``lead`` characters before the peak if need be."""
     if not pieces:
         return Quote([], before=False, after=False)
-    start, spent = 0, 0
+    start = 0
     if sum(len(piece.text) for piece in pieces) > room:
-        start = peak
-        while start > 0 and spent + len(pieces[start - 1].text) <= lead:
-            start -= 1
-            spent += len(pieces[start].text)
-    if start > 0:  # begin with a word, where the script has any
+        # A peak near the end leaves room before it; a quotation begins with a word, where the script has any.
+        start = min(_back(pieces, peak, lead), _back(pieces, len(pieces), room))
         words = (k for k in range(start, min(start + 8, peak + 1)) if pieces[k].text[:1].isspace())
-        start = next(words, start)
+        start = next(words, start) if start else 0
     stop, spent = start, 0
     while stop < len(pieces) and (spent + len(pieces[stop].text) <= room or stop == start):
         spent += len(pieces[stop].text)
         stop += 1
-    while (
-        stop == len(pieces) and start > 0 and spent + len(pieces[start - 1].text) <= room
-    ):  # a peak near the end leaves room before it
-        start -= 1
-        spent += len(pieces[start].text)
     # One token can be longer than the room: a quotation is never longer than a few rooms.
     shown = [k for k in range(start, stop) if special or pieces[k].kind != "special"]
     kept = [Piece(pieces[k].text[: 4 * room]) for k in shown]
-    return Quote(_runs(kept, [styles[k] for k in shown]), before=start > 0, after=stop < len(pieces))
+    before, after = (
+        any(special or piece.kind != "special" for piece in rest) for rest in (pieces[:start], pieces[stop:])
+    )
+    return Quote(_runs(kept, [styles[k] for k in shown]), before=before, after=after)
+
+
+def _back(pieces: Sequence[Piece], stop: int, room: int) -> int:
+    """The first token from which the text up to ``stop`` fits into ``room`` characters."""
+    start, spent = stop, 0
+    while start > 0 and spent + len(pieces[start - 1].text) <= room:
+        start -= 1
+        spent += len(pieces[start].text)
+    return start
 
 
 def _runs(pieces: Sequence[Piece], styles: Sequence[str]) -> list[Run]:
