@@ -120,11 +120,13 @@ class Sensitivity:
     batch_mates: float
     layer: str
     kernel: str
+    tolerance: float = 2e-3
+    """What rounding alone may come to, in the model's dtype."""
 
     @property
     def advice(self) -> str | None:
         """What to do, or None where nothing need be done."""
-        if self.batch_mates <= 1e-3:
+        if self.batch_mates <= self.tolerance:
             return None
         return (
             f"gradients depend on batch-mates and padding by up to {self.batch_mates:.1%} (at {self.layer}) with the "
@@ -146,9 +148,10 @@ def sensitivity(
     for row, sequence in enumerate(together.ids.tolist()):
         single, _, _ = _from_hooks(model, tracked.layers, task, alone(sequence))
         for name, grads in single.items():
-            norm = float(grads.norm())
+            norm = float(whole[name].flatten(1).norm(dim=1).max())
             difference = float((whole[name][row] - grads[0]).norm()) / norm if norm > 0 else 0.0
             if difference > worst:
                 worst, where = difference, name
     config = getattr(model, "config", None)
-    return Sensitivity(worst, where, str(getattr(config, "_attn_implementation", None) or "model's own"))
+    kernel = str(getattr(config, "_attn_implementation", None) or "model's own")
+    return Sensitivity(worst, where, kernel, TOLERANCE.get(next(model.parameters()).dtype, 2e-3))

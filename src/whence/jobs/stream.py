@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from whence.capture import LayerTrace, capture
-from whence.capture.check import verified
+from whence.capture.check import sensitivity, verified
 from whence.capture.hooks import Sink
-from whence.errors import DataError, NumericalError
+from whence.errors import DataError, ModelError, NumericalError
 from whence.layers import TrackedLayer
 from whence.layers.select import Tracked
 from whence.types import Batch, Data, Labels, Task
@@ -64,8 +64,20 @@ def small_batch(data: Data) -> Batch:
 
 
 def checked_layers(model: nn.Module, tracked: Tracked, task: Task, data: Data) -> Tracked:
-    """The tracked layers, verified on the data's own first batch and grouped by what they read."""
-    return verified(model, tracked, task, small_batch(data).to(device_of(model)))
+    """The tracked layers, verified on two of the data's own sequences and grouped by what they read.
+
+    Raises:
+        LayerError: If a layer's gradient is not seen whole.
+        ModelError: If a sequence's gradient depends on its batch-mates or on padding; names what mends it.
+    """
+    device = device_of(model)
+    together = small_batch(data).to(device)
+    checked = verified(model, tracked, task, together)
+    if len(together) > 1:
+        found = sensitivity(model, checked, task, together, lambda one: next(iter(data.gather([one]))).to(device))
+        if found.advice is not None:
+            raise ModelError(found.advice)
+    return checked
 
 
 def find_nonfinite(
