@@ -91,6 +91,34 @@ def test_json_is_one_object_on_stdout(whence, asked):
     assert whence("run", "r", "--model", "m", "--train", "t", "--json").out == '{"name": "Zoë"}\n'
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_out_of_memory_says_what_to_lower(whence, monkeypatch, error):
+    import whence.jobs.run as jobs
+
+    def run(*arguments, **more):
+        raise error
+
+    monkeypatch.setattr(jobs, "run", run)
+    done = whence("run", "r", "--model", "m", "--train", "t")
+
+    assert done.code == 1
+    assert done.err.startswith("out of memory; what was finished is kept\nhint: lower batch_tokens")
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
+    import whence.jobs.run as jobs
+    from whence.cli import main
+
+    def run(*arguments, **more):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(jobs, "run", run)
+    with pytest.raises(RuntimeError, match="mat1"):
+        main(["run", "r", "--model", "m", "--train", "t"])
+
+
 def test_only_the_main_process_prints(whence, asked, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -111,7 +111,18 @@ def _run(tokens: list[str]) -> int:
             raise
         refused = refusal(Path(error.filename), error)  # what was written without `artifacts`, which says it itself
         return _complain(refused.message, refused.hint)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        hint = "lower batch_tokens in a settings file, or give --rank 32; `whence plan` says what is needed"
+        return _complain("out of memory; what was finished is kept", hint)
     return 0
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Python's, an accelerator's or torch's on a processor, which is told by its text alone."""
+    name = type(error).__name__
+    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def _complain(message: str, hint: str | None = None, *, code: int = 1) -> int:
