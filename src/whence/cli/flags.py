@@ -79,7 +79,7 @@ Seed = Annotated[int | None, flag("seed", "INT", "Seed of the sampled labels")]
 Units = Annotated[
     range | None,
     Parameter(
-        help="Only these units of the plan (`whence plan` lists them)",
+        help="Only these work units (`whence plan` says how many there are)",
         metavar="A:B",
         converter=units,
         n_tokens=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from whence.cli import flags
-from whence.cli.output import show
+from whence.cli.output import progress, show
 
 
 def plan(
@@ -26,7 +26,7 @@ def plan(
 ) -> None:
     """Say what a run would take; change nothing.
 
-    Passes over the data, tokens, operations, peak memory, bytes on disk, the
+    Passes over the data, tokens, operations, time, peak memory, bytes on disk, the
     layers that would be tracked and those left out, and the work units.
 
     Examples:
@@ -50,4 +50,6 @@ def plan(
     )
     from whence.jobs.plan import plan as job
 
-    show(job(chosen), as_json=json)
+    with progress() as log:
+        result = job(chosen, log=log)
+    show(result, as_json=json)
