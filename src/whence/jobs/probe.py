@@ -42,11 +42,17 @@ class Operations:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """Seconds, and bytes above what was held before."""
+class Seconds:
+    """One call: by the clock on the wall, and of the processor (on an accelerator both are the wall's)."""
 
-    seconds: float
-    memory: int
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    def __add__(self, other: Seconds) -> Seconds:
+        return Seconds(self.wall + other.wall, self.cpu + other.cpu)
+
+    def __mul__(self, factor: float) -> Seconds:
+        return Seconds(self.wall * factor, self.cpu * factor)
 
 
 def made_up(shape: Shape, model: nn.Module) -> Batch:
@@ -104,17 +110,18 @@ def tried(shape: Shape, each: float) -> Shape:
     return shape.rows(rows)
 
 
-def timed(run: Callable[[], Any], device: torch.device, repeats: int = 2) -> float:
-    """The quickest of a few calls, in processor seconds' worth of wall time, after one to warm up."""
+def timed(run: Callable[[], Any], device: torch.device, repeats: int = 2) -> Seconds:
+    """The quickest of a few calls, after one to warm up."""
     run()
-    best = float("inf")
+    wall, cpu = [], []
     for _ in range(repeats):
         wait(device)
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         run()
         wait(device)
-        best = min(best, time.perf_counter() - began)
-    return best
+        wall.append(time.perf_counter() - began)
+        cpu.append(time.process_time() - worked)
+    return Seconds(min(wall), min(wall if device.type == "cuda" else cpu))
 
 
 def wait(device: torch.device) -> None:

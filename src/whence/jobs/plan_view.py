@@ -1,0 +1,205 @@
+"""A plan as an object: numbers to read, to print, and to hand to a machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from whence.jobs.probe import Seconds
+from whence.layers.coverage import Coverage
+
+SLACK = 1.6
+"""Main memory that a pass touches over what is alive in it: glibc keeps freed activations in fragments (measured
+1.67 on the bench model, constant after a few batches; 1.00 where it is told to return them at once)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One step of a run."""
+
+    name: str
+    passes: int
+    """How often it reads its data."""
+    sequences: int
+    tokens: int
+    """Over all its passes."""
+    operations: float
+    """Of matrix products; a multiply and an add are two."""
+    seconds: Seconds
+    memory: int
+    """Bytes alive at its height, above the loaded model."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would take. Printing it computes nothing."""
+
+    passes: tuple[Pass, ...]
+    epoch: Pass
+    """A plain training epoch over the same data: the unit in which cost is told."""
+    baseline: int
+    """Bytes of the process with the model loaded (on an accelerator, of its memory)."""
+    on_device: bool
+    disk: dict[str, int]
+    """Folder → bytes when the run is done."""
+    disk_while_fitting: int
+    """Partial sums, gone when the fit is done."""
+    coverage: Coverage
+    documents: int
+    sequences: int
+    windowed: int
+    tokens: int
+    padded: int
+    units: int
+    queries: int
+    rank: int | None
+    model_parameters: int
+
+    @property
+    def operations(self) -> float:
+        return sum(one.operations for one in self.passes)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time on this machine as it was while planning."""
+        return sum(one.seconds.wall for one in self.passes)
+
+    @property
+    def epochs(self) -> float:
+        """Processor time in training epochs."""
+        return sum(self.in_epochs(one) for one in self.passes)
+
+    def in_epochs(self, one: Pass) -> float:
+        """A pass's processor time in training epochs."""
+        return one.seconds.cpu / max(self.epoch.seconds.cpu, 1e-12)
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes of the process at its height."""
+        slack = 1.0 if self.on_device else SLACK
+        return self.baseline + round(slack * max((one.memory for one in self.passes), default=0))
+
+    @property
+    def disk_bytes(self) -> int:
+        """When the run is done."""
+        return sum(self.disk.values())
+
+    @property
+    def disk_peak(self) -> int:
+        """While it runs: partial sums are there before the curvature is."""
+        return self.disk.get("data", 0) + max(self.disk_while_fitting, self.disk_bytes - self.disk.get("data", 0))
+
+    def text(self) -> str:
+        """For a person."""
+        rows = [("pass", "reads", "tokens", "operations", "× epoch", "time", "memory")]
+        for one in (*self.passes, self.epoch):
+            rows.append(
+                (
+                    one.name,
+                    f"{one.passes or '–'}",
+                    _count(one.tokens) if one.tokens else "–",
+                    _count(one.operations) if one.operations else "–",
+                    f"{self.in_epochs(one):.2f}" if one.seconds.cpu else "–",
+                    _time(one.seconds.wall) if one.seconds.wall else "–",
+                    _bytes(one.memory) if one.memory else "–",
+                )
+            )
+        total = ("total", "", "", _count(self.operations), f"{self.epochs:.2f}", _time(self.seconds), "")
+        rows.insert(-1, total)
+        asked = (
+            f"{self.queries:,} question{'' if self.queries == 1 else 's'}, {_rank(self.rank)}"
+            if self.queries
+            else "no questions"
+        )
+        kept = ", ".join(f"{name} {_bytes(size)}" for name, size in self.disk.items())
+        where = "of the accelerator" if self.on_device else "of the process, the model included"
+        return "\n".join(
+            [
+                f"{self.documents:,} documents, {self.sequences:,} sequences, {self.tokens:,} tokens "
+                f"({self.padded:,} with padding), {self.units} work units; {asked}",
+                *([f"longer than the context, so several sequences: {self.windowed:,}"] if self.windowed else []),
+                str(self.coverage),
+                "",
+                *_table(rows),
+                "",
+                f"memory  {_bytes(self.peak_memory)} {where} at its height ({_bytes(self.baseline)} to begin with)",
+                f"disk    {_bytes(self.disk_bytes)} when done ({kept}); {_bytes(self.disk_peak)} at most on the way",
+            ]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a machine; bytes, seconds and operations."""
+        return {
+            "documents": self.documents,
+            "sequences": self.sequences,
+            "windowed": self.windowed,
+            "tokens": self.tokens,
+            "padded": self.padded,
+            "units": self.units,
+            "queries": self.queries,
+            "rank": self.rank,
+            "model_parameters": self.model_parameters,
+            "coverage": {
+                "share": self.coverage.share,
+                "rows": [
+                    {"kind": row.kind, "parameters": row.parameters, "tracked": row.tracked, "reason": row.reason}
+                    for row in self.coverage.rows
+                ],
+            },
+            "passes": [self._row(one) for one in self.passes],
+            "epoch": self._row(self.epoch),
+            "operations": self.operations,
+            "seconds": self.seconds,
+            "epochs": self.epochs,
+            "memory": {"baseline": self.baseline, "peak": self.peak_memory, "on_device": self.on_device},
+            "disk": {**self.disk, "total": self.disk_bytes, "peak": self.disk_peak},
+        }
+
+    def _row(self, one: Pass) -> dict[str, Any]:
+        return {
+            "pass": one.name,
+            "passes": one.passes,
+            "sequences": one.sequences,
+            "tokens": one.tokens,
+            "operations": one.operations,
+            "epochs": self.in_epochs(one),
+            "seconds": one.seconds.wall,
+            "cpu_seconds": one.seconds.cpu,
+            "memory": one.memory,
+        }
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for name, *cells in rows:
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *padded]).rstrip())
+    return lines
+
+
+def _rank(rank: int | None) -> str:
+    return "full rank" if rank is None else f"rank {rank}"
+
+
+def _count(number: float) -> str:
+    """Three digits and a power: 4.20 G."""
+    for power, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= power:
+            return f"{number / power:.3g} {letter}"
+    return f"{number:.0f}"
+
+
+def _bytes(number: float) -> str:
+    for power, letter in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if number >= power:
+            return f"{number / power:.3g} {letter}"
+    return f"{number:.0f} B"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
