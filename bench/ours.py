@@ -135,10 +135,7 @@ class Passes:
     def query(self) -> None:
         """Gradient, solve, cut to rank 32 and rotate back: one query at a time."""
         for tokens in query_tokens(self.shape).split(1):
-            part = QueryBatch(
-                _batch(torch.tensor([0]), query_tokens(self.shape)[rows]), torch.tensor([0]), torch.ones(1)
-            )
-            query_gradients(self.curvature(), self.model, [part], task=TASK, rank=RANK)
+            query_gradients(self.curvature(), self.model, [query_batch(tokens)], task=TASK, rank=RANK)
 
     def total(self) -> None:
         """From nothing to scores of all queries, checks included."""

@@ -3,6 +3,7 @@
     python -m bench                  everything that is installed; about an hour on one core
     python -m bench --quick          64 sequences, once: does it run, and roughly what comes out
     python -m bench --report         only write RESULTS.md again, from bench/results
+    python -m bench --install-peers  an environment with Kronfluence and Bergson in it, which the rest then uses
 
 A peer that is not installed keeps the numbers of ``bench/results/peers.json``, which were taken where it was
 (see ``bench/peers.txt``), and is marked so.
