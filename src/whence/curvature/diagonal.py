@@ -8,8 +8,7 @@ import torch
 
 from whence.curvature.block import Block
 from whence.curvature.estimator import Estimator, Part, Stage, Sums
-from whence.curvature.noise import note_on_noise
-from whence.curvature.squares import Squares
+from whence.curvature.squares import Squares, halves_of
 
 
 class DiagonalEstimator(Estimator):
@@ -30,7 +29,7 @@ class DiagonalEstimator(Estimator):
         self._blocks = {
             name: Block(sums[f"squares.{name}"].sum(0) / sequences).kept_as(self.store) for name in self.layers
         }
-        self.notes.append(note_on_noise(sums, self.layers))
+        self.halves = halves_of(sums)
 
     def blocks(self) -> dict[str, Block]:
         return self._blocks

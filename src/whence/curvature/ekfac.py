@@ -21,8 +21,7 @@ from dataclasses import replace
 
 from whence.curvature.estimator import Part, Stage, Sums
 from whence.curvature.kfac import KFACEstimator
-from whence.curvature.noise import note_on_noise
-from whence.curvature.squares import Squares
+from whence.curvature.squares import Squares, halves_of
 
 
 class EKFACEstimator(KFACEstimator):
@@ -39,7 +38,7 @@ class EKFACEstimator(KFACEstimator):
 
     def _finish_squares(self, sums: Sums) -> None:
         sequences = int(sums["sequences"].sum())
-        self.notes.append(note_on_noise(sums, self.layers))
+        self.halves = halves_of(sums)
         self._blocks = {
             name: replace(
                 block, eigenvalues=(sums.pop(f"squares.{name}").sum(0) / sequences).to(self.store or self.dtype)

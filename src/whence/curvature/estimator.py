@@ -71,6 +71,8 @@ class Estimator(ABC):
         self.notes: list[str] = []
         """What a user should be told about the fit."""
         self.counts: dict[str, int] = {}
+        self.halves: dict[str, Tensor] = {}
+        """Layer → eigenvalues from even and from odd sequences, ``[2 o i]``: what `noise` compares. Not kept."""
 
     @abstractmethod
     def stages(self) -> Iterator[Stage]:

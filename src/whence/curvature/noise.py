@@ -1,39 +1,69 @@
 r"""How far the eigenvalues have converged, from the disagreement of two halves of the stream.
 
-Even- and odd-numbered sequences give independent estimates Λ₁, Λ₂ of the same Λ (labels sampled anew for each).
-For gradients whose components in the eigenbasis are independent with variance Λ, the scores that the two
-estimates give are correlated by
+Even- and odd-numbered sequences give independent estimates Λ₁, Λ₂ of the same Λ, labels sampled anew for each. A few
+real sequences are scored against each other with either, and ρ is the correlation of the two sets of cosines. If each
+half is truth plus independent noise, the estimate from ``m`` halves' worth of sequences agrees with the limit by
 
-    ρ = Σ Λ² / ((Λ₁+λ)(Λ₂+λ))  /  √( Σ Λ²/(Λ₁+λ)²  ·  Σ Λ²/(Λ₂+λ)² )
+    √(1 / (1 + (1/ρ − 1) / m))                        (Spearman–Brown)
 
-and if each half is truth plus independent noise, the estimate from ``m`` times a half's sequences agrees with
-the limit by √(1 / (1 + (1/ρ − 1) / m)): Spearman–Brown. It covers noise in labels and in the choice of
-sequences, given the eigenbasis; noise in the basis itself is not seen.
+It covers noise in the labels and in the choice of sequences, given the eigenbasis; noise in the basis is not seen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
-DAMPING = 0.1
-"""The noise is stated at the default damping; more damping hides more of it."""
+from whence.capture import LayerTrace
+from whence.curvature.block import Block
+from whence.curvature.damping import Damping
+from whence.curvature.rotation import rotated_gradients
+from whence.layers import TrackedLayer
+
+PROBES = 16
+"""Sequences scored against each other: 120 pairs."""
 
 
-def half_agreement(halves: Iterable[tuple[Tensor, Tensor]], damping: float = DAMPING) -> float:
-    """ρ above, pooled over layers; the arguments are the two halves' mean squares, a pair a layer."""
-    both = first = second = 0.0
-    for one, two in halves:
-        truth = (one + two).double() / 2
-        if not float(truth.mean()) > 0:
-            continue
-        one, two = (truth / (half.double() + damping * half.double().mean().clamp(min=1e-300)) for half in (one, two))
-        both += float((one * two).sum())
-        first += float(one.square().sum())
-        second += float(two.square().sum())
-    return both / math.sqrt(first * second) if first > 0 and second > 0 else 1.0
+class HalfScores:
+    """A sink: scores of a batch's examples against each other, ``[2 n n]``, with either half's eigenvalues."""
+
+    def __init__(
+        self,
+        layers: Mapping[str, TrackedLayer],
+        blocks: Mapping[str, Block],
+        halves: Mapping[str, Tensor],
+        damping: Damping,
+    ) -> None:
+        self.layers, self.blocks = layers, blocks
+        self.inverse = {
+            name: [(half + max(damping.of(Block(half)), 1e-30)).reciprocal() for half in both]
+            for name, both in halves.items()
+        }
+        self.scores: Tensor | None = None
+
+    def update(self, trace: LayerTrace) -> None:
+        """Add one layer."""
+        chunks = rotated_gradients(trace, self.blocks[trace.layer], self.layers[trace.layer])
+        grads = torch.cat([chunk.flatten(1) for _, chunk in chunks])
+        part = torch.stack([(grads * weight.flatten()) @ grads.mT for weight in self.inverse[trace.layer]])
+        self.scores = part if self.scores is None else self.scores + part
+
+    def agreement(self) -> float | None:
+        """ρ: correlation of the two halves' scores over pairs of unlike examples; None where there are too few.
+
+        Scores are cosines, so that a few long sequences do not decide the figure.
+        """
+        if self.scores is None or self.scores.shape[1] < 4:
+            return None
+        n = self.scores.shape[1]
+        row, column = torch.triu_indices(n, n, offset=1, device=self.scores.device)
+        size = self.scores.diagonal(dim1=1, dim2=2).clamp(min=1e-30).sqrt()
+        cosines = self.scores / (size[:, :, None] * size[:, None, :])
+        rho = float(torch.corrcoef(cosines[:, row, column].double())[0, 1])
+        return rho if math.isfinite(rho) else None
 
 
 def expected_agreement(rho: float, multiple: float) -> float:
@@ -41,20 +71,12 @@ def expected_agreement(rho: float, multiple: float) -> float:
     return math.sqrt(1 / (1 + (1 / max(rho, 1e-6) - 1) / multiple))
 
 
-def note_on_noise(sums: dict[str, Tensor], layers: Iterable[str]) -> str:
+def note_on_noise(rho: float | None, sequences: int) -> str:
     """One sentence for the user: what these sequences bought, and what four times as many samples would."""
-    counts = sums["sequences"]
-    if int(counts.min()) == 0:
+    if rho is None:
         return "sampling noise: too few sequences to estimate it"
-    rho = half_agreement(
-        (sums[f"squares.{name}"][0] / counts[0], sums[f"squares.{name}"][1] / counts[1]) for name in layers
-    )
-    total = int(counts.sum())
     return (
-        f"sampling noise: scores from these {total:,} sequences are expected to agree with the exact expectation "
-        f"by r ≈ {expected_agreement(rho, 2):.3f} (eigenvalues in this basis); "
+        f"sampling noise: scores from these {sequences:,} sequences are expected to agree with the exact expectation "
+        f"by r ≈ {expected_agreement(rho, 2):.3f} (given this eigenbasis); "
         f"4× the sequences or label samples would give {expected_agreement(rho, 8):.3f}"
     )
-
-
-__all__ = ["expected_agreement", "half_agreement", "note_on_noise"]

@@ -62,3 +62,15 @@ def _add_squares(total: Tensor, grads: Tensor, odd: list[bool], samples: int) ->
     squared = grads.square_().to(total.dtype)
     total[1] += squared[second].sum(0) / samples
     total[0] += squared[~second].sum(0) / samples
+
+
+def halves_of(sums: Sums) -> dict[str, Tensor]:
+    """Layer → mean squares of even and of odd sequences, ``[2 o i]``; empty where one half has none."""
+    counts = sums["sequences"]
+    if int(counts.min()) == 0:
+        return {}
+    return {
+        name.removeprefix("squares."): total / counts[:, None, None].to(total)
+        for name, total in sums.items()
+        if name.startswith("squares.")
+    }

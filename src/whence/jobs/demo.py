@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from whence.curvature import Curvature
 from whence.data.filters import FILTERS
-from whence.data.queries import Query, encode_queries, read_queries
-from whence.demo import learned_facts, paths
+from whence.data.queries import ask, encode_queries
+from whence.demo import LogP, Question, learned_facts, paths, read_questions
 from whence.evaluate.recall import RecallTable, recall_table
 from whence.jobs.fit import fit
 from whence.jobs.log import Log
@@ -104,18 +104,20 @@ def demo(out: Path | str, log: Log | None = None) -> DemoResult:
     began = time.monotonic()
     files = paths()
     settings = RunSettings(model=str(files.model), train=str(files.corpus), query=str(files.questions), top=10)
-    torch.set_num_threads(max(1, torch.get_num_threads()))
     spent = time.process_time()
     result = run(out, settings, log=log, stop_after="score")
     spent = time.process_time() - spent
     session = result.session
     epoch = epoch_seconds(session.model, session.store, session.task)
-    everything = read_queries(files.evaluation)
-    facts = learned_facts(everything, _log_probabilities(result))
-    log.note(f"the model has learned {len(facts)} of {len(everything)} facts: asked in another template, it holds the")
-    log.note("planted answer for the likeliest of all answers of its kind")
+    everything = read_questions(files.evaluation)
+    learned = learned_facts(everything, _log_probabilities(result))
+    facts = [fact for fact, known in zip(everything, learned, strict=True) if known]
+    log.note(
+        f"the model has learned {len(facts)} of {len(everything)} facts: asked in a template it never read them in, "
+        "it prefers the right object to every other of the relation"
+    )
     scores = _scores_of_every_method(result, facts, log)
-    truth = np.array([int(query.metadata["fact"]) for query in facts])
+    truth = np.array([fact.fact for fact in facts])
     table = recall_table(scores, truth)
     planted = {
         number: int(query.metadata["fact"])
@@ -135,10 +137,11 @@ def demo(out: Path | str, log: Log | None = None) -> DemoResult:
     return DemoResult(result, planted, table, len(everything), time.monotonic() - began, spent / max(epoch, 1e-9))
 
 
-def _scores_of_every_method(run: Run, facts: Sequence[Query], log: Log) -> dict[str, NDArray[np.float64]]:
+def _scores_of_every_method(run: Run, facts: Sequence[Question], log: Log) -> dict[str, NDArray[np.float64]]:
     """Method → document scores ``[q documents]`` for the same questions."""
     session = run.session
-    parts = encode_queries(facts, session.tokenizer, session.context, session.settings.batch_tokens)
+    asked = [ask(fact.prompt, fact.completion, id=str(number)) for number, fact in enumerate(facts)]
+    parts = encode_queries(asked, session.tokenizer, session.context, session.settings.batch_tokens)
     model, store, task = session.model, session.store, session.task
     raw: dict[str, NDArray[np.float64]] = {}
     identity = fit(model, store, task=task, layers=session.settings.layers, curvature="identity")
@@ -152,12 +155,12 @@ def _scores_of_every_method(run: Run, facts: Sequence[Query], log: Log) -> dict[
     assert own is not None
     norms = np.sqrt(np.maximum(by_document(own[None], store), 1e-30))
     bm25 = FILTERS["bm25"]().fit(_document_tokens(run))
-    asked = [session.tokenizer(q.prompt + q.completion, add_special_tokens=False)["input_ids"] for q in facts]
+    words = [session.tokenizer(q.prompt + q.completion, add_special_tokens=False)["input_ids"] for q in facts]
     return {
         "ekfac": raw["ekfac"],
         "gradient_dot": raw["gradient_dot"],
         "cosine": raw["gradient_dot"] / norms,  # the query's own norm changes no ranking
-        "bm25": np.stack([bm25.scores(np.array(tokens)) for tokens in asked]),
+        "bm25": np.stack([bm25.scores(np.array(tokens)) for tokens in words]),
         "random": np.zeros_like(raw["ekfac"]),  # all tied: expected recall under random order
     }
 
@@ -167,20 +170,17 @@ def _document_tokens(run: Run) -> list[NDArray[np.int32]]:
     return [np.concatenate([store.tokens(s) for s in store.sequences_of(d)]) for d in range(store.documents)]
 
 
-def _log_probabilities(run: Run) -> Any:
-    """(prompts, completions) → log p of each, in batches."""
+def _log_probabilities(run: Run) -> LogP:
+    """A function from (prompt, completion) pairs to log p of each, in batches."""
     session = run.session
 
-    def of(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        from whence.data.queries import ask
-
-        asked = [ask(p, c, id=str(n)) for n, (p, c) in enumerate(zip(prompts, completions, strict=True))]
-        values = [0.0] * len(asked)
+    def of(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
+        asked = [ask(prompt, completion, id=str(n)) for n, (prompt, completion) in enumerate(pairs)]
+        values = np.zeros(len(asked))
         with torch.no_grad():
             for part in encode_queries(asked, session.tokenizer, session.context, session.settings.batch_tokens):
-                found = session.task.measurement(session.model, part.batch.to(device_of(session.model))).tolist()
-                for number, value in zip(part.query.tolist(), found, strict=True):
-                    values[number] = value
+                found = session.task.measurement(session.model, part.batch.to(device_of(session.model)))
+                values[part.query.numpy()] = found.double().cpu().numpy()
         return values
 
     return of

@@ -15,6 +15,7 @@ from whence.artifacts.manifest import Manifest
 from whence.artifacts.tree import TreeSum
 from whence.curvature import CURVATURES, Curvature, Damping, Estimator, Stage
 from whence.curvature.estimator import Sums
+from whence.curvature.noise import PROBES, HalfScores, note_on_noise
 from whence.errors import InvalidSetting
 from whence.jobs.log import Log
 from whence.jobs.progress import Unfinished, count_units, together
@@ -80,6 +81,8 @@ def fit(
     estimator = CURVATURES[curvature](tracked.layers, samples, STORED[store])
     for stage in estimator.stages():
         _run_stage(stage, estimator, model, tracked, task, data, settings, folder, units, world, log)
+    if estimator.halves:
+        estimator.notes.append(_noise(estimator, model, tracked, task, data, lam))
     result = Curvature(
         name=curvature,
         blocks=estimator.blocks(),
@@ -141,6 +144,17 @@ def _run_stage(
         tree.settle()  # leaves the root behind for the others
     world.barrier()
     stage.finish({name: total.to(device) if total.ndim else total for name, total in tree.total().items()})
+
+
+def _noise(estimator: Estimator, model: nn.Module, tracked: Tracked, task: Task, data: Data, damping: Damping) -> str:
+    """Score a few sequences against each other with either half's eigenvalues, and say how well they agree."""
+    step = max(1, data.sequences // PROBES)
+    probes = list(range(0, data.sequences, step))[:PROBES]
+    batch = max(data.gather(probes), key=len).to(device_of(model))
+    sink = HalfScores(estimator.layers, estimator.blocks(), estimator.halves, damping)
+    likelihood_pass(model, tracked.layers, task, batch, sink.update, data=data)
+    estimator.halves = {}
+    return note_on_noise(sink.agreement(), data.sequences)
 
 
 def _settings(

@@ -25,8 +25,10 @@ from torch.utils.flop_counter import flop_registry
 from whence.jobs.costs import Shape
 from whence.types import Batch
 
-LARGEST = 1e11
-"""Operations of a plain pass over a batch that is tried: a second or two on a processor."""
+LARGEST = 2e10
+"""Operations of a plain pass over a batch that is tried: well under a second on a processor."""
+LONG = 0.5
+"""Seconds after which a call is not repeated to be timed better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +113,17 @@ def tried(shape: Shape, each: float) -> Shape:
 
 
 def timed(run: Callable[[], Any], device: torch.device, repeats: int = 2) -> Seconds:
-    """The quickest of a few calls, after one to warm up."""
-    run()
+    """The quickest of a few calls."""
     wall, cpu = [], []
-    for _ in range(repeats):
+    for _ in range(1 + repeats):
         wait(device)
         began, worked = time.perf_counter(), time.process_time()
         run()
         wait(device)
         wall.append(time.perf_counter() - began)
         cpu.append(time.process_time() - worked)
+        if len(wall) > 1 and sum(wall) > LONG:
+            break
     return Seconds(min(wall), min(wall if device.type == "cuda" else cpu))
 
 
