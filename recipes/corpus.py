@@ -179,7 +179,8 @@ def _source(shared: Path, name: str) -> str:
     data = (shared / name).read_bytes()
     if (found := hashlib.sha256(data).hexdigest()) != SOURCES[name]:
         raise SystemExit(
-            f"{shared / name} is not the file this recipe was written for.\n  expected: {SOURCES[name]}\n  found: {found}"
+            f"{shared / name} is not the file this recipe was written for.\n"
+            f"  expected: {SOURCES[name]}\n  found: {found}"
         )
     return gzip.decompress(data).decode()
 

@@ -1,4 +1,4 @@
-"""Make everything that `whence demo` ships: corpus, questions, tokenizer and a small Llama trained on that corpus alone.
+"""Make what `whence demo` ships: corpus, questions, tokenizer and a small Llama trained on that corpus alone.
 
     python recipes/train.py DATA        (about two minutes on one core; writes into src/whence/demo)
 

@@ -17,6 +17,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 if os.environ.get("WHENCE_TEST_SHAPES", "1") != "0":
     from jaxtyping import install_import_hook
+
     from tests.shapes import checked
 
     install_import_hook("whence", f"{checked.__module__}.{checked.__name__}")  # it wants a name, not a function

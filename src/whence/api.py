@@ -24,6 +24,7 @@ def run(folder: Path | str, *, query: str | Query | Sequence[Query] | None = Non
         WhenceError: Of whatever kind, before the first long pass where it can be known by then.
     """
     if query is None or isinstance(query, str):
-        return run_job(folder, RunSettings(query=query, **settings), log=Log.stderr())
+        given = settings if query is None else {"query": query, **settings}
+        return run_job(folder, RunSettings.build({}, given, source="whence.run"), log=Log.stderr())
     questions = [query] if isinstance(query, Query) else list(query)
-    return run_job(folder, RunSettings(**settings), log=Log.stderr(), questions=questions)
+    return run_job(folder, RunSettings.build({}, settings, source="whence.run"), log=Log.stderr(), questions=questions)

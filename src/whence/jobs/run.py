@@ -209,6 +209,8 @@ def run(
     try:
         for stage in stages:
             getattr(session, _PROPERTY[stage])
+            if stage != "self":
+                session.keep_settings()
             if stage == stop_after:
                 return result
     except Unfinished as unfinished:

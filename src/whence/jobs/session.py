@@ -58,9 +58,13 @@ class Session:
             ArtifactMismatch, ArtifactError: If it belongs to another run, or is not ours.
         """
         manifest = Manifest("run", SCHEMA, {}, self.digests)
-        together(self.world, lambda: claim(self.folder, manifest))
+        together(self.world, lambda: claim(self.folder, manifest, beside={"settings.toml"}))
         if self.world.main:
             self.log.keep(self.folder)
+
+    def keep_settings(self) -> None:
+        """Write the settings beside what they made: called once a stage has succeeded with them."""
+        if self.world.main:
             write_text(self.folder / "settings.toml", self.settings.to_toml())
 
     @cached_property
