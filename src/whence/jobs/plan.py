@@ -22,7 +22,7 @@ from whence.jobs.log import Log
 from whence.jobs.plan_machine import Machine
 from whence.jobs.plan_memory import Memory
 from whence.jobs.plan_view import Pass, Plan
-from whence.jobs.probe import Operations, Seconds, made_up, operations, peak, resident, timed, tried
+from whence.jobs.probe import Operations, Seconds, made_up, operations, peak, resident, timed
 from whence.jobs.query import resolve_rank
 from whence.jobs.settings import RunSettings
 from whence.jobs.stream import device_of
@@ -238,7 +238,7 @@ def _report_passes(
 
     counted: Operations = operations(views, machine.model)
     shape = work.typical(1)[0]
-    few = tried(shape, 4 * machine.plain.of(shape.rows(1)))
+    few = machine.trial(shape, times=4)
     batch = made_up(few, machine.model)
     viewed = timed(lambda: views(batch), machine.device, repeats=1) * (work.padded / few.positions)
     alive = peak(lambda: views(batch), machine.device)

@@ -13,7 +13,7 @@ from torch import nn
 
 from whence.jobs.costs import Shape
 from whence.jobs.plan_view import Pass
-from whence.jobs.probe import Seconds, made_up, operations, peak, timed, tried
+from whence.jobs.probe import TRIAL, Seconds, made_up, operations, peak, timed, tried
 from whence.jobs.probe_sinks import Extra, extra
 from whence.jobs.stream import device_of, likelihood_pass
 from whence.jobs.workload import Workload
@@ -32,6 +32,10 @@ class Machine:
         self.device, self.dtype = device_of(model), next(model.parameters()).dtype
         self.plain = operations(self.bare, model)
         """Of a forward and a backward through activations."""
+        small = Shape(1, 64, 63)
+        batch = made_up(small, model)
+        self.budget = TRIAL * self.plain.of(small) / max(timed(lambda: self.bare(batch), self.device).wall, 1e-9)
+        """Operations of a trial."""
         self._seconds: dict[Shape, Seconds] = {}
         self._bytes: dict[Shape, int] = {}
         self._extras: dict[tuple[Any, ...], Extra] = {}
@@ -61,7 +65,7 @@ class Machine:
     def standing(self, work: Workload) -> list[tuple[Shape, float]]:
         """What is tried, and the share of the positions that it stands for."""
         parts = min(STANDING, sum(work.batches.values()))
-        chosen = Counter(self._tried(shape) for shape in work.typical(parts))
+        chosen = Counter(self.trial(shape) for shape in work.typical(parts))
         return [(shape, count / parts) for shape, count in chosen.items()]
 
     def activations(self, work: Workload) -> int:
@@ -70,11 +74,7 @@ class Machine:
 
     def transient(self, work: Workload, kind: str, **sink: Any) -> int:
         """Bytes that a sink holds for a moment, over the batch that takes most."""
-        scaled = []
-        for shape in work.heaviest:
-            few = self._tried(shape)
-            scaled.append(round(self._extra(kind, few, sink).memory * shape.positions / few.positions))
-        return max(scaled)
+        return max(self._scaled(shape, lambda few: self._extra(kind, few, sink).memory) for shape in work.heaviest)
 
     def epoch(self, work: Workload) -> Pass:
         """A plain training epoch: forward and backward with every weight's gradient, no optimiser step."""
@@ -99,8 +99,9 @@ class Machine:
         total = sum(count * counted.of(shape) for shape, count in work.batches.items())
         return Pass("training epoch", 1, work.sequences, work.tokens, total, seconds, 0)
 
-    def _tried(self, shape: Shape) -> Shape:
-        return tried(shape, self.plain.of(shape.rows(1)))
+    def trial(self, shape: Shape, times: float = 1.0) -> Shape:
+        """What stands for a batch of that shape, where a pass does ``times`` the work of a plain one."""
+        return tried(shape, times * self.plain.of(shape.rows(1)), self.budget)
 
     def _plain_seconds(self, few: Shape) -> Seconds:
         if few not in self._seconds:
@@ -115,8 +116,20 @@ class Machine:
         return self._extras[key]
 
     def _alive(self, shape: Shape) -> int:
-        few = self._tried(shape)
+        return self._scaled(shape, self._peak)
+
+    def _peak(self, few: Shape) -> int:
         if few not in self._bytes:
             batch = made_up(few, self.model)
             self._bytes[few] = peak(lambda: self.bare(batch), self.device)
-        return round(self._bytes[few] * shape.positions / few.positions)
+        return self._bytes[few]
+
+    def _scaled(self, shape: Shape, measure: Callable[[Shape], int]) -> int:
+        """Bytes at a shape from a trial of fewer sequences, part of which (a chunk of logits) does not grow."""
+        few = self.trial(shape)
+        whole = measure(few)
+        if few == shape or few.t < shape.t:
+            return round(whole * shape.positions / few.positions)
+        less = few.rows(max(1, few.n // 2))
+        slope = (whole - measure(less)) / (few.n - less.n) if few.n > less.n else whole / few.n
+        return round(whole + slope * (shape.n - few.n))

@@ -20,9 +20,9 @@ from whence.layers import TrackedLayer
 
 HEADER = 300
 """Bytes of a safetensors file besides its numbers, about."""
-SHOWN = 40
-"""Bytes of a shown document's token in the report, all its views together, about."""
-PAGE = 300_000
+SHOWN = 22
+"""Bytes of a shown document's token in the report, all its views together and packed, about."""
+PAGE = 120_000
 """Bytes of a report without documents, about."""
 
 
@@ -142,7 +142,7 @@ class Memory:
         if report:
             documents = self.queries * min(2 * top, self.train.documents)
             mean = self.train.tokens / max(self.train.documents, 1)
-            kept["report"] = PAGE + round(documents * (mean * SHOWN + 600))
+            kept["report"] = PAGE + round(documents * (mean * SHOWN + 300))
         return kept
 
     def disk_while_fitting(self) -> int:

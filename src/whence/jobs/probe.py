@@ -25,8 +25,8 @@ from torch.utils.flop_counter import flop_registry
 from whence.jobs.costs import Shape
 from whence.types import Batch
 
-LARGEST = 2e10
-"""Operations of a plain pass over a batch that is tried: well under a second on a processor."""
+TRIAL = 0.5
+"""Seconds that a plain pass over a batch on trial should take."""
 LONG = 0.5
 """Seconds after which a call is not repeated to be timed better."""
 
@@ -104,12 +104,16 @@ def operations(run: Callable[[Batch], Any], model: nn.Module) -> Operations:
     return Operations((eight - 64 * pair) / 8, pair, per_scored)
 
 
-def tried(shape: Shape, each: float) -> Shape:
-    """The largest shape of the same length that a pass of ``each`` operations a sequence can try."""
-    rows = max(1, min(shape.n, int(LARGEST / max(each, 1.0))))
-    if rows == 1 and each > 4 * LARGEST:
-        return Shape(1, max(16, int(shape.t * 4 * LARGEST / each)), max(15, int(shape.scored * 4 * LARGEST / each)))
-    return shape.rows(rows)
+def tried(shape: Shape, each: float, budget: float) -> Shape:
+    """The most sequences of that length that ``budget`` operations allow, at ``each`` a sequence; one at the least.
+
+    One sequence that would take more than ten budgets is tried shorter.
+    """
+    rows = max(1, min(shape.n, int(budget / max(each, 1.0))))
+    cut = min(1.0, 10 * budget / max(each, 1.0))
+    if cut == 1.0:
+        return shape.rows(rows)
+    return Shape(1, max(16, int(shape.t * cut)), max(15, int(shape.scored / shape.n * cut)))
 
 
 def timed(run: Callable[[], Any], device: torch.device, repeats: int = 2) -> Seconds:
@@ -122,7 +126,7 @@ def timed(run: Callable[[], Any], device: torch.device, repeats: int = 2) -> Sec
         wait(device)
         wall.append(time.perf_counter() - began)
         cpu.append(time.process_time() - worked)
-        if len(wall) > 1 and sum(wall) > LONG:
+        if sum(wall) > LONG and (len(wall) > 1 or wall[0] > 2 * LONG):
             break
     return Seconds(min(wall), min(wall if device.type == "cuda" else cpu))
 
