@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from whence.influence.score import EXPANDED_ELEMENTS
+from whence.influence.score import EXPANDED_ELEMENTS, meets_as_factors
 from whence.jobs import costs
 from whence.jobs.query import DENSE_ELEMENTS
 from whence.jobs.workload import Workload
@@ -20,8 +20,8 @@ from whence.layers import TrackedLayer
 
 HEADER = 300
 """Bytes of a safetensors file besides its numbers, about."""
-SHOWN = 22
-"""Bytes of a shown document's token in the report, all its views together and packed, about."""
+SHOWN, DOCUMENT = 17, 2300
+"""Bytes of a shown token in the report and of a shown document besides, all views packed, about."""
 PAGE = 120_000
 """Bytes of a report without documents, about."""
 
@@ -122,8 +122,7 @@ class Memory:
         longest = max(shape.t for shape in self.train.batches)
         assert self.rank is not None
         return "token" not in self.by and any(
-            not costs.meets_as_factors(longest, self.queries, min(self.rank, e.outputs, e.inputs), e)
-            for e in self.layers
+            not meets_as_factors(longest, self.queries, min(self.rank, e.outputs, e.inputs), e) for e in self.layers
         )
 
     # --- kept -----------------------------------------------------------------------------------------------------
@@ -142,7 +141,7 @@ class Memory:
         if report:
             documents = self.queries * min(2 * top, self.train.documents)
             mean = self.train.tokens / max(self.train.documents, 1)
-            kept["report"] = PAGE + round(documents * (mean * SHOWN + 300))
+            kept["report"] = PAGE + round(documents * (mean * SHOWN + DOCUMENT))
         return kept
 
     def disk_while_fitting(self) -> int:

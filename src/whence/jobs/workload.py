@@ -52,7 +52,8 @@ class Workload:
         documents: set[int] = set()
         for unit in data.units:
             for batch in data.batches(unit.number):
-                shapes[Shape(*batch.real.shape, int(batch.scored.sum()))] += 1
+                n, t = batch.real.shape
+                shapes[Shape(n, t, int(batch.scored.sum()))] += 1
                 documents.update(batch.document.tolist())
         tokens = sum(unit.tokens for unit in data.units)
         scored = sum(shape.scored * count for shape, count in shapes.items())
@@ -62,7 +63,7 @@ class Workload:
     def of_queries(cls, parts: Iterable[QueryBatch], count: int) -> Workload:
         """The questions' parts; ``documents`` is how many questions there are."""
         batches = [part.batch for part in parts]
-        shapes = Counter(Shape(*batch.real.shape, int(batch.scored.sum())) for batch in batches)
+        shapes = Counter(Shape(b.real.shape[0], b.real.shape[1], int(b.scored.sum())) for b in batches)
         tokens, scored = (sum(int(getattr(b, name).sum()) for b in batches) for name in ("real", "scored"))
         return cls(shapes, count, sum(len(batch) for batch in batches), tokens, scored)
 
