@@ -28,7 +28,7 @@ RETURNING = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "2621
 
 def probe(suite: str, shape: str, sequences: int, names: list[str], threads: int) -> dict[str, dict[str, Any]]:
     """Run this module in a fresh process: pass → ``{"peak_mb", "resident_mb", "operations"}``."""
-    command = [sys.executable, "-m", "bench.probe", suite, shape]
+    command = [sys.executable, "-W", "ignore", "-m", "bench.probe", suite, shape]
     command += ["--sequences", str(sequences), "--threads", str(threads), "--passes", *names]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **RETURNING}, stdout=subprocess.PIPE, check=True)
     found: dict[str, dict[str, Any]] = json.loads(done.stdout)
@@ -63,11 +63,12 @@ def main() -> None:
     del warm, runs
 
     found: dict[str, dict[str, Any]] = {name: {} for name in wanted}
-    sizes = (batch, 2 * batch)
+    once, twice = (make(full.with_sequences(size)) for size in (batch, 2 * batch))
     for name in wanted:
-        small, double = (_operations(make(full.with_sequences(size)), name) for size in sizes)
-        slope = (double - small) / batch
-        found[name]["operations"] = int(small + slope * (full.sequences - batch))
+        first = _operations(once, name)
+        slope = (_operations(twice, name) - first) / batch
+        found[name]["operations"] = int(first + slope * (full.sequences - batch))
+    del once, twice
 
     subject = make(full.with_sequences(options.sequences or full.sequences))
     runs = {**subject.units, **subject.passes}
