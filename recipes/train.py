@@ -7,8 +7,9 @@ sequences of the loss summed over their tokens. Sequences are packed into rows o
 padding, but a row's sequences neither see each other nor share positions, so packing changes no
 sequence's loss. Nothing is oversampled: every document is read once an epoch.
 
-Reproduces: one thread, seeded, deterministic kernels; the same bits on the same processor type with the versions
-in constraints.txt. Elsewhere the corpus and the tokenizer are the same bytes and the weights differ by rounding,
+One thread, seeded, deterministic kernels: meant to give the same bits on the same processor type with the versions in
+constraints.txt; the corpus and tokenizer were compared byte for byte, retraining the weights has not been.
+Elsewhere the corpus and the tokenizer are the same bytes and the weights differ by rounding,
 which training amplifies: expect other weights that know about as many facts.
 """
 

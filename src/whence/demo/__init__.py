@@ -29,7 +29,11 @@ LogP = Callable[[Sequence[tuple[str, str]]], ArrayLike]
 
 
 LEAST = 0.1
-"""Probability of the whole answer from which on a fact can count as learned."""
+"""Probability of the whole answer from which on a fact can count as learned.
+
+Chosen after looking: EK-FAC's recall@10 is 0.84 over the 140 facts that pass without it, 0.91 over the 66 that pass
+with it, 0.95 over 38 at one in four. The figure over 66 is therefore not an independent confirmation of anything.
+"""
 
 
 @dataclass(frozen=True, slots=True)
