@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     if options.quick:
-        options.sequences, options.repeats = QUICK, 1
+        options.sequences, options.repeats = options.sequences or QUICK, 1
     if not options.report:
         _measure_all(options)
     write_report(RESULTS, ROOT / "bench" / "RESULTS.md")
@@ -84,10 +84,15 @@ def _measure_all(options: argparse.Namespace) -> None:
             elif kind == "bench" and suite.facts:
                 entry["facts"] = suite.facts
             known[suite.name] = entry
+            _keep(known, installed, machine(options.threads))
+
+
+def _keep(known: dict[str, Any], installed: list[str], machine: dict[str, Any]) -> None:
+    """Write what there is so far: an interrupted run leaves what it measured."""
     RESULTS.mkdir(exist_ok=True)
     _write(RESULTS / "ours.json", {"whence": known["whence"]})
     _write(RESULTS / "peers.json", {name: entry for name, entry in known.items() if name != "whence" and entry})
-    _write(RESULTS / "passes.json", table(known, installed) | {"machine": machine(options.threads)})
+    _write(RESULTS / "passes.json", table(known, installed) | {"machine": machine})
 
 
 def table(known: dict[str, Any], installed: list[str]) -> dict[str, Any]:
