@@ -7,9 +7,11 @@ sequences of the loss summed over their tokens. Sequences are packed into rows o
 padding, but a row's sequences neither see each other nor share positions, so packing changes no
 sequence's loss. Nothing is oversampled: every document is read once an epoch.
 
-One thread, seeded, deterministic kernels: meant to give the same bits on the same processor type with the versions in
-constraints.txt; the corpus and tokenizer were compared byte for byte, retraining the weights has not been.
-Elsewhere the corpus and the tokenizer are the same bytes and the weights differ by rounding,
+Training stops while the planted answers are still uncertain in their own sentence (a median probability of one in six).
+Half as many epochs again and they are known by heart, which leaves their documents no gradient to be found by.
+
+One thread, seeded, deterministic kernels: the same bits on the same processor type with the versions in
+constraints.txt. Elsewhere the corpus and the tokenizer are the same bytes and the weights differ by rounding,
 which training amplifies: expect other weights that know about as many facts.
 """
 
@@ -37,16 +39,16 @@ BOS, EOS, UNKNOWN = "<s>", "</s>", "<unk>"
 class Recipe:
     """What was chosen; the values are those of the shipped checkpoint."""
 
-    vocabulary: int = 1024
+    vocabulary: int = 2048
     width: int = 96
     layers: int = 4
     heads: int = 4
     mlp: int = 256
-    epochs: int = 30
+    epochs: int = 20
     rows: int = 2
     """Rows of `ROW` tokens in a step."""
     rate: float = 2e-3
-    weight_decay: float = 0.1
+    weight_decay: float = 0.3
     warmup: float = 0.05
     """Share of the steps; afterwards the rate falls along a cosine to a hundredth."""
     seed: int = 0
@@ -165,20 +167,12 @@ STORIES = [  # two questions without a planted answer: what taught it to go on l
 
 def choose(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, asked: list[dict[str, Any]]) -> list[Any]:
     """A dozen learned facts, spread over the corpus, and the two stories."""
-    from whence.demo import Question, learned_facts
+    from whence.data.queries import ask, encode_queries
+    from whence.jobs.demo import says
 
-    def log_p(pairs: Sequence[tuple[str, str]]) -> list[float]:
-        found = []
-        for prompt, answer in pairs:
-            start = len(tokenizer(prompt)["input_ids"])
-            ids = torch.tensor([tokenizer(prompt + answer)["input_ids"]])
-            with torch.no_grad():
-                log_probs = model(input_ids=ids, use_cache=False).logits[0, :-1].log_softmax(-1)
-            found.append(float(log_probs.gather(1, ids[0, 1:, None])[start - 1 :].sum()))
-        return found
-
-    facts = [Question(**row) for row in asked]
-    known = [row for row, learned in zip(asked, learned_facts(facts, log_p, known=facts), strict=True) if learned]
+    queries = [ask(row["prompt"], row["completion"], id=str(number)) for number, row in enumerate(asked)]
+    learned = says(model, encode_queries(queries, tokenizer, CONTEXT, 32 * CONTEXT))
+    known = [row for row, said in zip(asked, learned, strict=True) if said]
     print(f"learned {len(known)} of {len(asked)} facts")
     return [known[k * len(known) // 12] for k in range(12)] + STORIES
 

@@ -2,12 +2,11 @@
 
 import gzip
 import json
-import math
 from collections import Counter
 
 import pytest
 
-from whence.demo import LEAST, Question, learned_facts, paths, read_questions
+from whence.demo import Question, paths, read_questions
 from whence.errors import ArtifactError
 
 
@@ -76,31 +75,3 @@ def test_missing_files_are_told_by_name(tmp_path, monkeypatch):
 
     with pytest.raises(ArtifactError, match="corpus"):
         paths()
-
-
-def fact(completion, relation="capital"):
-    return Question(prompt="The capital of X is", completion=completion, fact=0, kind="fact", relation=relation)
-
-
-@pytest.mark.parametrize(
-    ("values", "learned"),
-    [
-        ({" Rome": 0.9, " Oslo": 0.05}, True),
-        ({" Rome": 0.4, " Oslo": 0.5}, False),
-        ({" Rome": 0.4, " Oslo": 0.4}, False),  # a tie
-        ({" Rome": LEAST / 2, " Oslo": LEAST / 4}, False),  # preferred, but not expected
-    ],
-)
-def test_a_fact_is_learned_when_its_object_is_expected_and_beats_every_other(values, learned):
-    known = [fact(answer) for answer in values] + [fact(" Lyra", relation="constellation")]
-
-    def log_p(pairs):
-        assert {answer for _, answer in pairs} == set(values)  # rivals of its own relation alone
-        return [math.log(values[answer]) for _, answer in pairs]
-
-    assert learned_facts([fact(" Rome")], log_p, known=known) == [learned]
-
-
-def test_a_story_cannot_be_learned_or_not():
-    with pytest.raises(ValueError, match="story"):
-        learned_facts([Question("Once", " upon", 0, "story")], lambda pairs: [0.0] * len(pairs), known=[])

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from numpy.typing import NDArray
+from torch import nn
 
 from whence.curvature import Curvature
 from whence.data.filters import FILTERS
-from whence.data.queries import ask, encode_queries
-from whence.demo import LogP, Question, learned_facts, paths, read_questions
+from whence.data.queries import QueryBatch, ask, encode_queries
+from whence.demo import Question, paths, read_questions
 from whence.evaluate.recall import RecallTable, recall_table
 from whence.jobs.fit import fit
 from whence.jobs.log import Log
@@ -28,6 +30,7 @@ from whence.jobs.query import query_gradients
 from whence.jobs.report import write_report
 from whence.jobs.run import Run, by_document, run
 from whence.jobs.score import score, self_influence
+from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
 from whence.jobs.stream import device_of
 from whence.jobs.training import epoch_seconds
@@ -110,11 +113,11 @@ def demo(out: Path | str, log: Log | None = None) -> DemoResult:
     session = result.session
     epoch = epoch_seconds(session.model, session.store, session.task)
     everything = read_questions(files.evaluation)
-    learned = learned_facts(everything, _log_probabilities(result))
+    learned = says(session.model, _encoded(session, everything))
     facts = [fact for fact, known in zip(everything, learned, strict=True) if known]
     log.note(
         f"the model has learned {len(facts)} of {len(everything)} facts: asked in a template it never read them in, "
-        "it prefers the right object to every other of the relation"
+        "it says the right object"
     )
     scores = _scores_of_every_method(result, facts, log)
     truth = np.array([fact.fact for fact in facts])
@@ -140,8 +143,7 @@ def demo(out: Path | str, log: Log | None = None) -> DemoResult:
 def _scores_of_every_method(run: Run, facts: Sequence[Question], log: Log) -> dict[str, NDArray[np.float64]]:
     """Method → document scores ``[q documents]`` for the same questions."""
     session = run.session
-    asked = [ask(fact.prompt, fact.completion, id=str(number)) for number, fact in enumerate(facts)]
-    parts = encode_queries(asked, session.tokenizer, session.context, session.settings.batch_tokens)
+    parts = _encoded(session, facts)
     model, store, task = session.model, session.store, session.task
     raw: dict[str, NDArray[np.float64]] = {}
     identity = fit(model, store, task=task, layers=session.settings.layers, curvature="identity")
@@ -170,20 +172,25 @@ def _document_tokens(run: Run) -> list[NDArray[np.int32]]:
     return [np.concatenate([store.tokens(s) for s in store.sequences_of(d)]) for d in range(store.documents)]
 
 
-def _log_probabilities(run: Run) -> LogP:
-    """A function from (prompt, completion) pairs to log p of each, in batches."""
-    session = run.session
+def says(model: nn.Module, parts: Sequence[QueryBatch]) -> Bool[NDArray, " q"]:
+    """Whether a language model, left to itself, continues each prompt with its completion (greedy decoding).
 
-    def of(pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
-        asked = [ask(prompt, completion, id=str(n)) for n, (prompt, completion) in enumerate(pairs)]
-        values = np.zeros(len(asked))
-        with torch.no_grad():
-            for part in encode_queries(asked, session.tokenizer, session.context, session.settings.batch_tokens):
-                found = session.task.measurement(session.model, part.batch.to(device_of(session.model)))
-                values[part.query.numpy()] = found.double().cpu().numpy()
-        return values
+    Args:
+        parts: Encoded questions, numbered from 0. Decoding greedily gives the completion exactly where each of
+            its tokens is the most probable one after those before it, so one forward pass tells.
+    """
+    found = np.ones(1 + max(int(part.query.max()) for part in parts), dtype=bool)
+    with torch.no_grad():
+        for part in parts:
+            batch = part.batch.to(device_of(model))
+            best = model(batch.inputs, use_cache=False).logits.argmax(-1)
+            found[part.query.numpy()] &= ((best == batch.targets) | ~batch.scored).all(1).cpu().numpy()
+    return found
 
-    return of
+
+def _encoded(session: Session, facts: Sequence[Question]) -> list[QueryBatch]:
+    asked = [ask(fact.prompt, fact.completion, id=str(number)) for number, fact in enumerate(facts)]
+    return encode_queries(asked, session.tokenizer, session.context, session.settings.batch_tokens)
 
 
 def _line(text: str, width: int) -> str:
