@@ -12,8 +12,7 @@ Recall is taken over learned facts: a document cannot have made a model say what
 
 The model was trained until it knew facts, and not until it knew its documents by heart. That matters to any
 influence function of this kind: a document recited with probability one has no gradient left, so it cannot raise
-anything. Trained on for half as long again, a model of this corpus knew the answer of a planted sentence with
-probability 1, and EK-FAC's recall@10 fell from 1.0 to 0.8 (bench/RESULTS.md says how that was found).
+anything. docs/demo.md has the figures.
 """
 
 from __future__ import annotations
