@@ -17,7 +17,7 @@ from whence.jobs.fit import fit
 from whence.jobs.query import query_gradients
 from whence.jobs.score import score, self_influence
 
-MOST = 128
+MOST = 96
 """Sequences that the agreements are taken over: rank correlations need no more."""
 
 

@@ -1,7 +1,8 @@
 """Every pass, ours and the peers', in one process: the table that the bounds are held against.
 
-    python -m bench                  everything that is installed; about an hour on one core
+    python -m bench                  everything that is installed; about 25 minutes on a core of its own
     python -m bench --quick          64 sequences, once: does it run, and roughly what comes out
+    python -m bench --whole          the peers over all 512 sequences too, rather than drawn out from fewer
     python -m bench --report         only write RESULTS.md again, from bench/results
     python -m bench --install-peers  an environment with Kronfluence and Bergson in it, which the rest then uses
 
@@ -15,76 +16,108 @@ import argparse
 import importlib
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from bench.model import SHAPES, Shape
 from bench.probe import MODULES, ROOT, probe
 from bench.report import write_report
 from bench.targets import PEAK, ROWS, SAME, WITHIN
+from bench.timing import Suite, Timed, machine, measure, warm_up
 
 RESULTS = ROOT / "bench" / "results"
 QUICK = 64
+FEW, MANY = 32, 160
+"""Sequences that the peers' passes are timed over, and drawn out from to the bench model's 512."""
+PEER_REPEATS = 2
+PEER_PEAKS = ("moments", "eigenvalues", "scores_16", "per_token_16", "self_influence")
+"""The peers' passes whose memory is looked at."""
 
 
 def main() -> None:
     """Measure what is asked for, then write results and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--sequences", type=int, help="fewer than the bench model's 512")
+    parser.add_argument("--whole", action="store_true")
     parser.add_argument("--suites", nargs="*", default=list(MODULES), choices=MODULES)
     parser.add_argument("--no-probe", action="store_true", help="leave peak memory and operations as they were")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     if options.quick:
-        options.sequences, options.repeats = options.sequences or QUICK, 1
+        options.repeats = 1
     if not options.report:
         _measure_all(options)
     write_report(RESULTS, ROOT / "bench" / "RESULTS.md")
 
 
 def _measure_all(options: argparse.Namespace) -> None:
-    import torch
-
-    from bench.model import SHAPES
-    from bench.timing import machine, measure, warm_up
-
     torch.set_num_threads(options.threads)
     known = _read(RESULTS / "peers.json") | {"whence": _read(RESULTS / "ours.json").get("whence", {})}
     installed = [name for name in options.suites if _importable(MODULES[name])]
-    for kind, full in SHAPES.items():
-        shape = full.with_sequences(options.sequences) if options.sequences and kind == "bench" else full
-        makers = {name: importlib.import_module(MODULES[name]).suite for name in installed}
+    makers = {name: importlib.import_module(MODULES[name]).suite for name in installed}
+    for kind, shape in SHAPES.items():
         for make in makers.values():
-            warm_up(make(full.with_sequences(min(4, full.batch))))
-        suites = [make(shape) for make in makers.values()]
-        if kind == "wide":
-            suites = [_wide(suite) for suite in suites]
-        timed = measure(suites, options.repeats if kind == "bench" else 2 * options.repeats + 1, _say)
-        for suite in suites:
+            warm_up(_wanted(make(shape.with_sequences(min(4, shape.batch))), kind))
+        subjects = [_subject(name, make, shape, options) for name, make in makers.items()]
+        timed = measure(subjects, _say)
+        for subject in subjects:
+            suite = subject.many
             entry = known.setdefault(suite.name, {}) or {}
-            entry |= {"version": suite.version, "notes": suite.notes, "sequences": full.sequences}
+            entry |= {"version": suite.version, "notes": suite.notes}
             entry |= {"machine": machine(options.threads), "taken": datetime.now(UTC).date().isoformat()}
             rows = entry.setdefault(kind, {})
             for name, row in timed[suite.name].items():
-                rows[name] = rows.get(name, {}) | row | {"sequences": shape.sequences}
-            if not options.no_probe:
-                _say(f"{suite.name}: memory and operations, {kind}")
-                # A peer's memory does not depend on how much data there is; ours does, by partial sums of units.
-                sequences = shape.sequences if suite.name == "whence" else min(shape.sequences, 3 * shape.batch)
-                for name, seen in probe(suite.name, kind, sequences, list(suite.passes), options.threads).items():
-                    rows.setdefault(name, {}).update(seen)
-                for name, needed in suite.facts.get("must_hold_mb", {}).items():
-                    rows.get(name, {})["must_hold_mb"] = needed
-            if suite.name == "whence" and kind == "bench":
-                _say("disk and half precision")
-                entry["facts"] = importlib.import_module("bench.facts").facts(shape)
-            elif kind == "bench" and suite.facts:
-                entry["facts"] = suite.facts
+                rows[name] = rows.get(name, {}) | row | {"timed_over": list(subject.sequences)}
             known[suite.name] = entry
+        del subjects
+        _keep(known, installed, machine(options.threads))
+    if not options.no_probe:
+        for name, make in makers.items():
+            _probe_all(known[name], name, make, options.threads)
             _keep(known, installed, machine(options.threads))
+
+
+def _subject(name: str, make: Callable[[Shape], Suite], shape: Shape, options: argparse.Namespace) -> Timed:
+    """A suite at the sizes that it is timed over. Ours is timed whole, and so is all of the wide layer."""
+    repeats = options.repeats if name == "whence" else min(options.repeats, PEER_REPEATS)
+    if shape.name == "wide":
+        suite = _wanted(make(shape), shape.name)
+        return Timed.whole(suite, shape.sequences, 2 * repeats + 1 if name == "whence" else 1)
+    if name == "whence" or options.whole or options.quick:
+        size = QUICK if options.quick else shape.sequences
+        return Timed.whole(make(shape.with_sequences(size)), size, repeats)
+    sizes = FEW, MANY, shape.sequences
+    return Timed(make(shape.with_sequences(FEW)), make(shape.with_sequences(MANY)), sizes, repeats)
+
+
+def _probe_all(entry: dict[str, Any], name: str, make: Callable[[Shape], Suite], threads: int) -> None:
+    """Memory and operations of one suite, on both shapes."""
+    ours = name == "whence"
+    for kind, shape in SHAPES.items():
+        if not ours and kind == "wide":
+            continue
+        suite, rows = _wanted(make(shape.with_sequences(1)), kind), entry[kind]
+        # Partial sums of units are part of a fit's memory, and there are more of them the more data there is;
+        # what else a pass takes, it takes a batch.
+        long = [one for one in suite.passes if ours and one in ("moments", "eigenvalues", "total")]
+        short = [one for one in suite.passes if one not in long and (ours or one in PEER_PEAKS)]
+        for names, sequences in ((short, min(shape.sequences, 2 * shape.batch)), (long, shape.sequences)):
+            if names:
+                _say(f"{name}: memory{' and operations' if ours else ''}, {kind}: {', '.join(names)}")
+                for one, seen in probe(name, kind, sequences, names, threads, count=ours).items():
+                    rows.setdefault(one, {}).update(seen)
+        for one, needed in suite.facts.get("must_hold_mb", {}).items():
+            rows.get(one, {})["must_hold_mb"] = needed
+        if kind == "bench":
+            if ours:
+                _say("disk and half precision")
+            entry["facts"] = importlib.import_module("bench.facts").facts(shape) if ours else suite.facts
 
 
 def _keep(known: dict[str, Any], installed: list[str], machine: dict[str, Any]) -> None:
@@ -116,7 +149,6 @@ def table(known: dict[str, Any], installed: list[str]) -> dict[str, Any]:
                 "counted": _counted(seen["whence"], name, unit),
                 "bound": bound,
                 **{peer: seen[peer].get(name, {}).get("ratio") for peer in ("kronfluence", "bergson")},
-                **{f"{peer}_counted": _counted(seen[peer], name, unit) for peer in ("kronfluence", "bergson")},
                 "peak_mb": mine.get("peak_mb"),
                 "peak_bound_mb": _peak_bound(seen["whence"], mine),
                 "activation_pass_mb": seen["whence"].get("FBA", {}).get("peak_mb"),
@@ -155,12 +187,13 @@ def _ahead(mine: float | None, peers: list[float | None]) -> bool | None:
     return None if mine is None or not found else mine < min(found)
 
 
-def _wide(suite: Any) -> Any:
-    """The two rows that the wide layer is for, in units of the activation pass."""
-    names = ("eigenvalues", "self_influence")
-    suite.passes = {name: run for name, run in suite.passes.items() if name in names}
-    suite.unit_of = dict.fromkeys(names, "FBA")
-    suite.units = {name: run for name, run in suite.units.items() if name in ("FB", "FBA")}
+def _wanted(suite: Suite, kind: str) -> Suite:
+    """All of a suite, or the two rows that the wide layer is for, in units of the activation pass."""
+    if kind == "wide":
+        names = ("eigenvalues", "self_influence")
+        suite.passes = {name: run for name, run in suite.passes.items() if name in names}
+        suite.unit_of = dict.fromkeys(names, "FBA")
+        suite.units = {name: run for name, run in suite.units.items() if name in ("FB", "FBA")}
     return suite
 
 

@@ -4,8 +4,8 @@
 
 Peak memory is told above the process with the model and the data loaded and every code path warm, so it
 includes what is resident during the pass (factors, prepared queries), as the machine must hold it.
-Operations are those of matrix products, counted as they run at two sizes of data and drawn
-out to the full one: they are a + b·sequences.
+Operations are those of matrix products, counted as they run at two small sizes of data and drawn
+out to the full one: they are a + b·sequences whatever the batch. Ours alone are counted.
 """
 
 from __future__ import annotations
@@ -26,10 +26,17 @@ RETURNING = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "2621
 """Makes glibc give back what is freed at once, so that a high-water mark is the pass's own."""
 
 
-def probe(suite: str, shape: str, sequences: int, names: list[str], threads: int) -> dict[str, dict[str, Any]]:
+FEW = 4
+"""Sequences that operations are counted over, and twice as many."""
+
+
+def probe(
+    suite: str, shape: str, sequences: int, names: list[str], threads: int, *, count: bool
+) -> dict[str, dict[str, Any]]:
     """Run this module in a fresh process: pass → ``{"peak_mb", "resident_mb", "operations"}``."""
     command = [sys.executable, "-W", "ignore", "-m", "bench.probe", suite, shape]
     command += ["--sequences", str(sequences), "--threads", str(threads), "--passes", *names]
+    command += ["--count"] if count else []
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **RETURNING}, stdout=subprocess.PIPE, check=True)
     found: dict[str, dict[str, Any]] = json.loads(done.stdout)
     return found
@@ -48,6 +55,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--passes", nargs="*")
+    parser.add_argument("--count", action="store_true", help="operations too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     make = importlib.import_module(MODULES[options.suite]).suite
@@ -63,12 +71,13 @@ def main() -> None:
     del warm, runs
 
     found: dict[str, dict[str, Any]] = {name: {} for name in wanted}
-    once, twice = (make(full.with_sequences(size)) for size in (batch, 2 * batch))
-    for name in wanted:
-        first = _operations(once, name)
-        slope = (_operations(twice, name) - first) / batch
-        found[name]["operations"] = int(first + slope * (full.sequences - batch))
-    del once, twice
+    if options.count:
+        once, twice = (make(full.with_sequences(size)) for size in (FEW, 2 * FEW))
+        for name in wanted:
+            first = _operations(once, name)
+            slope = (_operations(twice, name) - first) / FEW
+            found[name]["operations"] = int(first + slope * (full.sequences - FEW))
+        del once, twice
 
     subject = make(full.with_sequences(options.sequences or full.sequences))
     runs = {**subject.units, **subject.passes}

@@ -13,7 +13,6 @@ N × N score matrix: those rows are empty.
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from functools import partial
 from importlib.metadata import version
@@ -21,9 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-os.environ.setdefault("TQDM_DISABLE", "1")
-
 from bergson.collector.collector import CollectorComputer, HookCollectorBase
 from bergson.collector.gradient_collectors import GradientCollector, TraceCollector
 from bergson.config import HessianConfig, IndexConfig
@@ -87,6 +83,10 @@ class Passes:
         )
         self.run(collector, self.config(), self.train, self.shape.batch, fit=True)
         self.moments_seen = collector
+
+    def before_eigenbasis(self) -> None:
+        if self.moments_seen is None:
+            self.moments()
 
     def eigenbasis(self) -> None:
         seen = self.moments_seen
@@ -186,7 +186,7 @@ def suite(shape: Shape) -> Suite:
         "eigenbasis": passes.eigenbasis,
         "eigenvalues": passes.eigenvalues,
         "scores_16": partial(passes.scores, shape.queries),
-        "scores_1": partial(passes.scores, 1),
+        "scores_1_dense": partial(passes.scores, 1),
         "scores_16_as_4": partial(passes.scores_in_parts, 4),
         "per_token_16_dense": partial(passes.scores, shape.queries, by_token=True),
         "query": passes.query,
@@ -197,9 +197,12 @@ def suite(shape: Shape) -> Suite:
         version=version("bergson"),
         units=plain.units(shape),
         unit_of={"query": "FBA1"},
-        prepare={**dict.fromkeys(rows, passes.factors), "moments": _nothing, "eigenbasis": passes.moments},
+        prepare={**dict.fromkeys(rows, passes.factors), "moments": _nothing, "eigenbasis": passes.before_eigenbasis},
         passes=rows,
+        constant=frozenset(("FBA1", "eigenbasis", "query")),
+        once=frozenset(("scores_16_as_4", "per_token_16_dense", "total")),
         notes={
+            "scores_1": "no cut to a rank: see scores_1_dense",
             "per_token_16": "no cut to a rank: its dense scores by token are in per_token_16_dense",
             "per_layer_16": "not offered",
             "self_influence": "offered only as the diagonal of an N × N matrix of scores",

@@ -26,5 +26,6 @@ def install() -> None:
 def enter(module: str, arguments: list[str]) -> None:
     """Run ``python -m module`` in the peers' environment in place of this process, if it is there."""
     if PYTHON.exists() and Path(sys.prefix).resolve() != HOME.resolve():
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        quiet = {"TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}  # read once, when they are imported
+        environment = {**os.environ, **quiet, "PYTHONPATH": str(ROOT / "src")}
         os.execve(PYTHON, [str(PYTHON), "-W", "ignore", "-m", module, *arguments], environment)

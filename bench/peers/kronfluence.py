@@ -169,7 +169,8 @@ def suite(shape: Shape) -> Suite:
         "eigenvalues": passes.eigenvalues,
         "scores_16": partial(scores, everything),
         "scores_16_rank32": partial(scores, everything, query_gradient_low_rank=RANK),
-        "scores_1": partial(scores, 1),
+        "scores_1": partial(scores, 1, query_gradient_low_rank=RANK),
+        "scores_1_dense": partial(scores, 1),
         "scores_16_as_4": partial(scores, everything, batch=everything // 4),
         "per_layer_16": partial(scores, everything, compute_per_module_scores=True),
         "per_token_16": partial(scores, everything, compute_per_token_scores=True, query_gradient_low_rank=RANK),
@@ -189,6 +190,8 @@ def suite(shape: Shape) -> Suite:
             "scores_16_as_4": "its default, query_gradient_accumulation_steps=1; with 4 it is one training pass",
             "scores_16": "dense queries, its default",
         },
+        constant=frozenset(("FBA1", "eigenbasis", "query")),
+        once=frozenset(("scores_16_as_4", "per_token_16_dense", "total")),
         facts={"disk_bytes_a_weight": passes.bytes_a_weight()},
     )
 

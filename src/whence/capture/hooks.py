@@ -44,26 +44,27 @@ def capture(
     Raises:
         LayerError: If a layer is called twice in one forward, or its input is not one row a position.
     """
-    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     recorder = _Recorder(layers, real, sink)
     handles = [
         layer.module.register_forward_hook(recorder.hook(layer), with_kwargs=True, always_call=False)
         for layer in layers
     ]
-    modes = [(module, module.training) for module in model.modules()]
+    training = [module for module in model.modules() if module.training]
     try:
-        for parameter, _ in wanted:
+        for parameter in wanted:
             parameter.requires_grad_(False)
-        model.eval()  # dropout would make a gradient depend on the draw, batch norm on the batch-mates
+        for module in training:
+            module.training = False  # dropout would make a gradient depend on the draw, batch norm on the batch-mates
         with torch.enable_grad():
             yield recorder.seen
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module in training:
+            module.training = True
         for handle in handles:
             handle.remove()
-        for parameter, flag in wanted:
-            parameter.requires_grad_(flag)
+        for parameter in wanted:
+            parameter.requires_grad_(True)
 
 
 class _Recorder:

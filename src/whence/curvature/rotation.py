@@ -34,7 +34,7 @@ def rotated_gradients(
 ) -> Iterator[tuple[slice, Float[Tensor, "m o i"]]]:
     """Gradients in the eigenbasis, a few sequences at a time: (which rows, ``[m o i]``).
 
-    The yielded tensor is reused: take what is needed before asking for the next.
+    A yielded tensor is the caller's, to change or to keep.
     """
     inputs, grads = trace.inputs, trace.output_grads
     dtype = torch.promote_types(grads.dtype, torch.float32)  # a sum over positions is a sum

@@ -105,9 +105,13 @@ class QueryGradients:
         """Add the batch's gradients of f to their queries."""
         layer = self.layers[trace.layer]
         for rows, grads in rotated_gradients(trace, self.curvature.blocks[trace.layer], layer):
+            whose = self.query[rows].tolist()
             if trace.layer not in self.sums:
+                if whose == list(range(self.count)):
+                    self.sums[trace.layer] = grads  # one part each: nothing to add to
+                    continue
                 self.sums[trace.layer] = grads.new_zeros(self.count, layer.outputs, layer.inputs)
-            for query, gradient in zip(self.query[rows].tolist(), grads, strict=True):
+            for query, gradient in zip(whose, grads, strict=True):
                 self.sums[trace.layer][query] += gradient
 
     def finish(self, measurement: Float[Tensor, " q"], rank: int | None) -> Queries:
@@ -118,7 +122,7 @@ class QueryGradients:
             block, damping = self.curvature.blocks[name], self.curvature.dampings[name]
             grads = self.sums.pop(name)
             solved = grads / block.damped(damping).to(grads)
-            own += (grads * solved).flatten(1).sum(1, dtype=torch.float64).cpu()
+            own += grads.mul_(solved).flatten(1).sum(1).double().cpu()
             if rank is None:
                 prepared[name] = block.rotate_back(solved)
             else:
