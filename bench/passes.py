@@ -153,7 +153,10 @@ def table(known: dict[str, Any], installed: list[str]) -> dict[str, Any]:
                 "peak_bound_mb": _peak_bound(seen["whence"], mine),
                 "activation_pass_mb": seen["whence"].get("FBA", {}).get("peak_mb"),
                 **{f"{peer}_peak_mb": seen[peer].get(name, {}).get("peak_mb") for peer in ("kronfluence", "bergson")},
-                "ahead": _ahead(
+                # The units are nobody's own: there is no being ahead in them.
+                "ahead": None
+                if name == "FBA"
+                else _ahead(
                     mine.get("ratio"), [seen[peer].get(name, {}).get("ratio") for peer in MODULES if peer != "whence"]
                 ),
             }

@@ -19,7 +19,8 @@ class Row:
 
 
 ROWS = (
-    Row("moments", "sums of a aᵀ and δ δᵀ", 1.1),
+    Row("FBA", "forward and backward through activations alone", None),
+    Row("moments", "sums of a aᵀ and δ δᵀ, not yet decomposed", 1.1),
     Row("eigenbasis", "eigendecompositions, float64, once", None),
     Row("eigenvalues", "squared gradients in the eigenbasis", 1.6),
     Row("scores_16", "16 queries: gradients, solve, a training pass", 1.1),
