@@ -8,7 +8,7 @@ import torch
 
 from whence.curvature.block import Block
 from whence.curvature.estimator import Estimator, Part, Stage, Sums
-from whence.curvature.squares import Squares, halves_of
+from whence.curvature.squares import Squares, mean_squares
 
 
 class DiagonalEstimator(Estimator):
@@ -24,12 +24,15 @@ class DiagonalEstimator(Estimator):
         return Squares(self.layers, bases, self.samples, self.dtype, self.device)
 
     def _finish(self, sums: Sums) -> None:
-        sequences = int(sums["sequences"].sum())
-        self.counts["sequences"] = sequences
-        self._blocks = {
-            name: Block(sums[f"squares.{name}"].sum(0) / sequences).kept_as(self.store) for name in self.layers
-        }
-        self.halves = halves_of(sums)
+        draws = sums["draws"].tolist()
+        self.counts["sequences"] = sum(draws) // self.samples
+        self.share = draws[0] / sum(draws)
+        self._blocks: dict[str, Block] = {}
+        for name in self.layers:
+            values, half = mean_squares(sums, name, self.samples)
+            self._blocks[name] = Block(values).kept_as(self.store)
+            if half is not None:
+                self.half[name] = Block(half)
 
     def blocks(self) -> dict[str, Block]:
         return self._blocks

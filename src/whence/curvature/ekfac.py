@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from whence.curvature.estimator import Part, Stage, Sums
 from whence.curvature.kfac import KFACEstimator
-from whence.curvature.squares import Squares, halves_of
+from whence.curvature.squares import Squares, mean_squares
 
 
 class EKFACEstimator(KFACEstimator):
@@ -37,11 +37,8 @@ class EKFACEstimator(KFACEstimator):
         return Squares(self.layers, self._blocks, self.samples, self.dtype, self.device)
 
     def _finish_squares(self, sums: Sums) -> None:
-        sequences = int(sums["sequences"].sum())
-        self.halves = halves_of(sums)
-        self._blocks = {
-            name: replace(
-                block, eigenvalues=(sums.pop(f"squares.{name}").sum(0) / sequences).to(self.store or self.dtype)
-            )
-            for name, block in self._blocks.items()
-        }
+        for name, block in self._blocks.items():
+            values, half = mean_squares(sums, name, self.samples)
+            self._blocks[name] = replace(block, eigenvalues=values.to(self.store or self.dtype))
+            if half is not None:
+                self.half[name] = replace(self.half[name], eigenvalues=half)

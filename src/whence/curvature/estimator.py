@@ -36,6 +36,12 @@ class Part(ABC):
         """Add one layer's trace."""
 
 
+def halves_of(batch: Batch, sample: int) -> list[Tensor]:
+    """The rows of a batch whose draw is in the one half and in the other (see `noise`)."""
+    second = (batch.ids + sample) % 2 == 1
+    return [(~second).nonzero()[:, 0], second.nonzero()[:, 0]]
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One pass over the stream.
@@ -71,8 +77,10 @@ class Estimator(ABC):
         self.notes: list[str] = []
         """What a user should be told about the fit."""
         self.counts: dict[str, int] = {}
-        self.halves: dict[str, Tensor] = {}
-        """Layer → eigenvalues from even and from odd sequences, ``[2 o i]``: what `noise` compares. Not kept."""
+        self.half: dict[str, Block] = {}
+        """The same from half of the draws: what `noise` compares with `blocks`. Not kept."""
+        self.share = 0.5
+        """How large that half is."""
 
     @abstractmethod
     def stages(self) -> Iterator[Stage]:

@@ -39,6 +39,8 @@ class KFACEstimator(Estimator):
     def _finish_moments(self, sums: Sums) -> None:
         sequences, positions = int(sums["sequences"]), int(sums["positions"])
         self.counts |= {"sequences": sequences, "positions": positions}
+        draws = sums["draws"].tolist()
+        self.share = draws[0] / sum(draws)
         bases: dict[str, Eigenbasis] = {}
         self._blocks: dict[str, Block] = {}
         unseen: list[str] = []
@@ -48,10 +50,13 @@ class KFACEstimator(Estimator):
                 basis = eigenbasis(moment, name=f"the inputs of {layer.reads}", dtype=self.store or self.dtype)
                 bases[layer.reads] = basis
                 unseen += _unseen(basis, f"inputs of {layer.reads}")
-            moment = mirrored(sums.pop(f"outputs.{name}")) / sequences
+            halves = mirrored(sums.pop(f"outputs.{name}"))
+            moment = halves.sum(0) / sequences
             output = eigenbasis(moment, name=f"the output gradients of {name}", dtype=self.dtype)
             unseen += _unseen(output, f"output gradients of {name}")
             block = _block(output, bases[layer.reads], self.dtype)
+            if draws[0] and draws[1]:
+                self.half[name] = _half_block(halves[0] * (self.samples / draws[0]), bases[layer.reads])
             # Rounded before the eigenvalues are refitted, so that those belong to the basis that is kept.
             self._blocks[name] = replace(block.kept_as(self.store), input_basis=block.input_basis)
         if unseen:
@@ -64,6 +69,12 @@ class KFACEstimator(Estimator):
 def _block(output: Eigenbasis, inputs: Eigenbasis, dtype: torch.dtype) -> Block:
     values: Tensor = torch.outer(output.values, inputs.values).to(dtype)
     return Block(values, output.vectors, inputs.vectors)
+
+
+def _half_block(moment: Tensor, inputs: Eigenbasis) -> Block:
+    """In the precision of the sums: good enough to see their noise by."""
+    values, vectors = torch.linalg.eigh(moment)
+    return Block(torch.outer(values.clamp(min=0), inputs.values.to(values)), vectors, inputs.vectors)
 
 
 def _unseen(basis: Eigenbasis, name: str) -> list[str]:

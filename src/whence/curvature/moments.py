@@ -3,7 +3,8 @@
     A = Σ a aᵀ / P_f      over real positions, once for all layers that read the same tensor
     S = Σ δ δᵀ / N_f      over positions and sequences, averaged over label samples
 
-Counts are kept beside the sums, so that any scaling can be recovered. Scaled so, A ⊗ S is the curvature *per
+S is summed in two halves of the draws, whose disagreement shows its noise (`curvature.noise`). Counts are kept
+beside the sums, so that any scaling can be recovered. Scaled so, A ⊗ S is the curvature *per
 sequence* under K-FAC's assumption that positions are independent, and its damping is comparable to EK-FAC's.
 """
 
@@ -14,27 +15,30 @@ from collections.abc import Mapping
 import torch
 
 from whence.capture import LayerTrace
-from whence.curvature.estimator import Part, Sums
+from whence.curvature.estimator import Part, Sums, halves_of
 from whence.layers import TrackedLayer
 from whence.linalg.symmetric import add_gram
 from whence.types import Batch
 
 
 class Moments(Part):
-    """Uncentred second moments, upper block triangles."""
+    """Uncentred second moments, upper block triangles: ``inputs [i i]``, ``outputs [2 o o]`` in halves."""
 
     def __init__(
         self, layers: Mapping[str, TrackedLayer], samples: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.samples = samples
         self.sample = 0
-        zeros = lambda size: torch.zeros(size, size, dtype=dtype, device=device)  # noqa: E731
-        self.sums: Sums = {f"inputs.{layer.reads}": zeros(layer.inputs) for layer in layers.values()}
-        self.sums |= {f"outputs.{layer.name}": zeros(layer.outputs) for layer in layers.values()}
+        self.halves: list[torch.Tensor] = []
+        zeros = lambda *sizes: torch.zeros(*sizes, dtype=dtype, device=device)  # noqa: E731
+        self.sums: Sums = {f"inputs.{e.reads}": zeros(e.inputs, e.inputs) for e in layers.values()}
+        self.sums |= {f"outputs.{e.name}": zeros(2, e.outputs, e.outputs) for e in layers.values()}
         self.sums |= {name: torch.zeros((), dtype=torch.int64) for name in ("sequences", "positions")}
+        self.sums["draws"] = torch.zeros(2, dtype=torch.int64)
 
     def begin(self, batch: Batch, sample: int) -> None:
-        self.sample = sample
+        self.sample, self.halves = sample, halves_of(batch, sample)
+        self.sums["draws"] += torch.tensor([len(rows) for rows in self.halves])
         if sample == 0:
             self.sums["sequences"] += len(batch)
             self.sums["positions"] += batch.real.sum().cpu()
@@ -42,5 +46,7 @@ class Moments(Part):
     def update(self, trace: LayerTrace) -> None:
         if trace.first and self.sample == 0:  # inputs do not depend on the labels
             add_gram(self.sums[f"inputs.{trace.shared.name}"], trace.inputs.flatten(0, 1))
-        grads = trace.output_grads.flatten(0, 1)
-        add_gram(self.sums[f"outputs.{trace.layer}"], grads if self.samples == 1 else grads * self.samples**-0.5)
+        for total, rows in zip(self.sums[f"outputs.{trace.layer}"], self.halves, strict=True):
+            if len(rows):
+                grads = trace.output_grads[rows].flatten(0, 1)
+                add_gram(total, grads if self.samples == 1 else grads * self.samples**-0.5)

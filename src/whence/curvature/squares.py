@@ -3,8 +3,7 @@
     Λ = mean over sequences of (Q_Sᵀ DW̄ Q_A)²       DW̄ summed over positions first, squared after
 
 Squaring each position and summing would be the classic mistake: it drops the covariance between positions.
-Sums of sequences with even and odd numbers are kept apart until the end. The two halves see the same
-distribution, so their disagreement tells how far sampling has converged (`curvature.noise`).
+Sums of two halves of the draws are kept apart until the end: their disagreement shows the noise (`curvature.noise`).
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from torch import Tensor
 
 from whence.capture import LayerTrace
 from whence.curvature.block import Block
-from whence.curvature.estimator import Part, Sums
+from whence.curvature.estimator import Part, Sums, halves_of
 from whence.curvature.rotation import rotated_gradients
 from whence.layers import TrackedLayer
 from whence.types import Batch
 
 
 class Squares(Part):
-    """Σ over sequences of squared (rotated) gradients, ``[2 o i]``: even-numbered sequences and odd."""
+    """Σ over sequences of squared (rotated) gradients, ``[2 o i]``: in two halves of the draws."""
 
     def __init__(
         self,
@@ -34,43 +33,41 @@ class Squares(Part):
         device: torch.device,
     ) -> None:
         self.layers, self.bases, self.samples = layers, bases, samples
-        self.odd: list[bool] = []
+        self.second: list[bool] = []
         self.sums: Sums = {
             f"squares.{name}": torch.zeros(2, layer.outputs, layer.inputs, dtype=dtype, device=device)
             for name, layer in layers.items()
         }
-        self.sums["sequences"] = torch.zeros(2, dtype=torch.int64)
+        self.sums["draws"] = torch.zeros(2, dtype=torch.int64)
 
     def begin(self, batch: Batch, sample: int) -> None:
-        self.odd = (batch.ids % 2 == 1).tolist()
-        if sample == 0:
-            self.sums["sequences"] += torch.tensor([self.odd.count(False), self.odd.count(True)])
+        halves = halves_of(batch, sample)
+        self.second = [False] * len(batch)
+        for row in halves[1].tolist():
+            self.second[row] = True
+        self.sums["draws"] += torch.tensor([len(rows) for rows in halves])
 
     def update(self, trace: LayerTrace) -> None:
         total = self.sums[f"squares.{trace.layer}"]
         for rows, grads in rotated_gradients(trace, self.bases[trace.layer], self.layers[trace.layer]):
-            _add_squares(total, grads, self.odd[rows], self.samples)
+            _add_squares(total, grads, self.second[rows], self.samples)
 
 
-def _add_squares(total: Tensor, grads: Tensor, odd: list[bool], samples: int) -> None:
+def _add_squares(total: Tensor, grads: Tensor, second: list[bool], samples: int) -> None:
     """Add each ``grads[n]²`` to its half; one sequence at a time, so that its gradient is still in cache."""
     if grads.device.type == "cpu":
-        for gradient, half in zip(grads, odd, strict=True):
+        for gradient, half in zip(grads, second, strict=True):
             total[int(half)].addcmul_(gradient, gradient, value=1 / samples)
         return
-    second = torch.tensor(odd, device=grads.device)
+    rows = torch.tensor(second, device=grads.device)
     squared = grads.square_().to(total.dtype)
-    total[1] += squared[second].sum(0) / samples
-    total[0] += squared[~second].sum(0) / samples
+    total[1] += squared[rows].sum(0) / samples
+    total[0] += squared[~rows].sum(0) / samples
 
 
-def halves_of(sums: Sums) -> dict[str, Tensor]:
-    """Layer → mean squares of even and of odd sequences, ``[2 o i]``; empty where one half has none."""
-    counts = sums["sequences"]
-    if int(counts.min()) == 0:
-        return {}
-    return {
-        name.removeprefix("squares."): total / counts[:, None, None].to(total)
-        for name, total in sums.items()
-        if name.startswith("squares.")
-    }
+def mean_squares(sums: Sums, name: str, samples: int) -> tuple[Tensor, Tensor | None]:
+    """Λ of one layer ``[o i]``, from all draws and from the half of them; None where one half has none."""
+    draws = sums["draws"].tolist()
+    halves = sums.pop(f"squares.{name}")
+    half = halves[0] * (samples / draws[0]) if draws[0] and draws[1] else None
+    return halves.sum(0) * (samples / sum(draws)), half

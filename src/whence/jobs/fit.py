@@ -15,7 +15,7 @@ from whence.artifacts.manifest import Manifest
 from whence.artifacts.tree import TreeSum
 from whence.curvature import CURVATURES, Curvature, Damping, Estimator, Stage
 from whence.curvature.estimator import Sums
-from whence.curvature.noise import PROBES, HalfScores, note_on_noise
+from whence.curvature.noise import ProbeScores, as_questions, in_groups, noise_over_signal, note_on_noise, probes_of
 from whence.errors import InvalidSetting
 from whence.jobs.log import Log
 from whence.jobs.progress import Unfinished, count_units, together
@@ -81,8 +81,9 @@ def fit(
     estimator = CURVATURES[curvature](tracked.layers, samples, STORED[store])
     for stage in estimator.stages():
         _run_stage(stage, estimator, model, tracked, task, data, settings, folder, units, world, log)
-    if estimator.halves:
-        estimator.notes.append(_noise(estimator, model, tracked, task, data, lam))
+    if estimator.half:
+        noise = _noise(estimator, model, tracked, task, data, lam, seed)
+        estimator.notes.append(note_on_noise(noise, data.sequences, samples, labels))
     result = Curvature(
         name=curvature,
         blocks=estimator.blocks(),
@@ -146,15 +147,22 @@ def _run_stage(
     stage.finish({name: total.to(device) if total.ndim else total for name, total in tree.total().items()})
 
 
-def _noise(estimator: Estimator, model: nn.Module, tracked: Tracked, task: Task, data: Data, damping: Damping) -> str:
-    """Score a few sequences against each other with either half's eigenvalues, and say how well they agree."""
-    step = max(1, data.sequences // PROBES)
-    probes = list(range(0, data.sequences, step))[:PROBES]
-    batch = max(data.gather(probes), key=len).to(device_of(model))
-    sink = HalfScores(estimator.layers, estimator.blocks(), estimator.halves, damping)
-    likelihood_pass(model, tracked.layers, task, batch, sink.update, data=data)
-    estimator.halves = {}
-    return note_on_noise(sink.agreement(), data.sequences)
+def _noise(
+    estimator: Estimator, model: nn.Module, tracked: Tracked, task: Task, data: Data, damping: Damping, seed: int
+) -> float | None:
+    """Noise over signal in a question's scores: a few sequences asked of a few others, by all draws and by half."""
+    asked, others = (
+        [batch.to(device_of(model)) for batch in data.gather(ids)] for ids in probes_of(data.sequences, seed)
+    )
+    sink = ProbeScores(estimator.blocks(), estimator.half, damping)
+    for layers in in_groups(tracked.layers, sum(batch.real.numel() for batch in (*asked, *others))):
+        for sink.asking, batches in ((True, map(as_questions, asked)), (False, others)):
+            for batch in batches:
+                likelihood_pass(model, layers, task, batch, sink.update, data=data)
+        sink.meet()
+    estimator.half = {}
+    rho = sink.agreement()
+    return None if rho is None else noise_over_signal(rho, estimator.share)
 
 
 def _settings(

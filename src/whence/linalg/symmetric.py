@@ -27,7 +27,7 @@ def add_gram(total: Float[Tensor, "i i"], rows: Float[Tensor, "m i"]) -> None:
         total[start:stop, start:].addmm_(rows[:, start:stop].T, rows[:, start:])
 
 
-def mirrored(total: Float[Tensor, "i i"]) -> Float[Tensor, "i i"]:
-    """The whole symmetric matrix, from its upper triangle."""
+def mirrored(total: Float[Tensor, "*n i i"]) -> Float[Tensor, "*n i i"]:
+    """The whole symmetric matrices, from their upper triangles."""
     upper = total.triu()
     return upper + upper.triu(1).mT
