@@ -1,4 +1,4 @@
-"""A document longer than the context becomes windows whose scores add up to the document's."""
+"""A document longer than the context becomes windows: scores add up to the document's, and so do gradients."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from whence.data.documents import Document
+from whence.data.store import TokenStore
+from whence.jobs.documents import document_self_influence
 from whence.jobs.fit import fit
 from whence.jobs.query import QueryBatch, query_gradients
-from whence.jobs.score import score
+from whence.jobs.score import score, self_influence
 from whence.tasks import CausalLM
 from whence.testing import contracts, tiny, toys
 
@@ -57,6 +60,37 @@ def test_scores_of_windows_add_up_to_the_document(model, context):
     )
     assert_close(many.sum(1), one[:, 0])
     assert not torch.allclose(many[:, 0], one[:, 0], rtol=0.05), "the first window alone would do"
+
+
+class Digits:
+    """A token a digit."""
+
+    def encode(self, text, *, add_special_tokens=True):
+        return [int(digit) for digit in text]
+
+    def decode(self, tokens):
+        return "".join(map(str, tokens))
+
+
+@pytest.mark.parametrize("context", [2, 4, 6])
+def test_a_document_has_the_same_self_influence_however_it_is_cut(model, context, tmp_path):
+    """It is quadratic: what windows have by themselves is another sum, and a cosine made of it could exceed one."""
+    task, texts = CausalLM(), ["".join(map(str, DOCUMENT)), "0123", "65"]
+    curvature = fit(model, toys.TinyData(windows(len(DOCUMENT))), task=task, curvature="diagonal", labels="true")
+    whole, cut = (
+        TokenStore.write(
+            tmp_path / str(size),
+            [Document("made", row, text=text) for row, text in enumerate(texts)],
+            Digits(),
+            context=size,
+            batch_tokens=12,
+        )
+        for size in (len(DOCUMENT), context)
+    )
+    assert whole.sequences == len(texts) < cut.sequences
+    own = self_influence(curvature, whole, model=model, task=task)
+    assert_close(document_self_influence(curvature, cut, model=model, task=task), own.double())
+    assert_close(document_self_influence(curvature, whole, model=model, task=task), own.double())
 
 
 @pytest.mark.parametrize("context", [2, 4, 6])

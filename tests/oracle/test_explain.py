@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from whence.data.documents import Document
 from whence.data.store import TokenStore
 from whence.influence.topk import TopK, spurious
+from whence.jobs.documents import document_self_influence
 from whence.jobs.explain import explain, full_rank_query, rescore
 from whence.jobs.fit import fit
 from whence.jobs.query import QueryBatch, query_gradients
@@ -68,6 +69,9 @@ class Told:
         self.direction = {name: grads[0] for name, grads in dense.solved(matrices, asked).items()}
         self.by_layer = dense.scores(matrices, asked, losses)[:, 0]
         self.own = dense.self_influence(matrices, losses)
+        every = [list(store.sequences_of(document)) for document in range(store.documents)]
+        summed = {name: torch.stack([grads[rows].sum(0) for rows in every]) for name, grads in losses.items()}
+        self.own_documents = dense.self_influence(matrices, summed)
         self.query_self = dense.self_influence(matrices, asked)[0]
 
     def summed(self, values, document):
@@ -111,7 +115,7 @@ def test_scores_of_documents_are_dense_products_added(told, explained):
     for document, found in explained.items():
         near(found.raw, told.summed(told.by_layer.sum(0), document))
         near(found.by_layer, told.summed(told.by_layer, document))
-        near(found.self_influence, told.summed(told.own, document))
+        near(found.self_influence, told.own_documents[document])
         near(found.query_self, told.query_self)
 
 
@@ -152,11 +156,11 @@ def test_counterfactual_parts_are_finite_differences(told, explained):
 
 def test_normalised_scores_are_what_they_are_called(told, explained):
     for document, found in explained.items():
-        raw, own = told.summed(told.by_layer.sum(0), document), told.summed(told.own, document)
+        raw, own = told.summed(told.by_layer.sum(0), document), told.own_documents[document]
         if own > 0:
             near(found.self_normalised, raw / own.sqrt())
             near(found.cosine, raw / (own * told.query_self).sqrt())
-            assert abs(found.cosine) <= 1 + 1e-9 or found.windows  # windows are examples of their own
+            assert abs(found.cosine) <= 1 + 1e-9
 
 
 def test_rescoring_gives_the_full_rank_score(told):
@@ -171,6 +175,35 @@ def test_rescoring_gives_the_full_rank_score(told):
 
 def test_self_influence_of_a_store_is_that_of_its_sequences(told):
     near(self_influence(told.curvature, told.store, model=told.case.model, task=told.case.task), told.own)
+
+
+def test_self_influence_of_documents_is_that_of_summed_windows(told):
+    """Cross terms included: the parts alone do not add up to it."""
+    found = document_self_influence(told.curvature, told.store, model=told.case.model, task=told.case.task)
+    near(found, told.own_documents)
+    assert not torch.allclose(found[0], told.summed(told.own, 0), rtol=0.01)
+
+
+def test_windows_in_several_batches_give_the_same_self_influence(told, tmp_path):
+    """However windows are batched, and whoever reads which units."""
+    options = {"model": told.case.model, "task": told.case.task}
+    documents = [Document("made", row, text=text) for row, text in enumerate(TEXTS)]
+    documents.append(Document("made", len(TEXTS), prompt="314", completion="1526"))
+    apart = TokenStore.write(tmp_path / "data", documents, Digits(), context=CONTEXT, batch_tokens=CONTEXT, units=3)
+    assert len(list(apart.gather(apart.sequences_of(0)))) == 3
+    near(document_self_influence(told.curvature, apart, **options), told.own_documents)
+    folder = tmp_path / "self"
+    assert document_self_influence(told.curvature, apart, **options, folder=folder, units=range(1, 3)) is None
+    resumed = document_self_influence(told.curvature, apart, **options, folder=folder)
+    assert torch.equal(resumed, document_self_influence(told.curvature, apart, **options))
+
+
+def test_a_document_asked_about_itself_has_a_cosine_of_one(told):
+    """A question that is a document of several windows, every window a part of it."""
+    parts = [QueryBatch(told.case.examples[s], torch.tensor([0]), torch.ones(1)) for s in told.store.sequences_of(0)]
+    query = full_rank_query(told.curvature, told.case.model, parts, told.case.task)
+    (found,) = explain(told.curvature, told.case.model, query, told.store, [0], told.case.task, counterfactual=False)
+    near(found.cosine, 1.0)
 
 
 def test_one_token_that_carries_a_sequence_is_flagged():

@@ -1,4 +1,8 @@
-"""gᵀ (G + λI)⁻¹ g of every training sequence with itself: how much it moves the model's own fit of it."""
+"""gᵀ (G + λI)⁻¹ g of training text with itself: how much it moves the model's own fit of it.
+
+A document longer than the context is read in several sequences, and its g is their sum. Scores are linear and add
+up over them; self-influence is quadratic, has cross terms between them, and does not.
+"""
 
 from __future__ import annotations
 
@@ -41,3 +45,33 @@ class SelfInfluence:
         part, weight = self.by_layer[self.row[trace.layer]], self.inverse[trace.layer].flatten()
         for rows, grads in rotated_gradients(trace, self.curvature.blocks[trace.layer], self.layers[trace.layer]):
             part[rows] = grads.square_().flatten(1).to(weight.dtype) @ weight
+
+
+class SelfInfluenceOfSum:
+    """A sink: ``total`` of everything it sees as one example, the sequences of one document.
+
+    Memory: the tracked weights, while batches follow one another; one layer's, where one batch holds them all.
+    """
+
+    def __init__(self, curvature: Curvature, layers: Sequence[TrackedLayer]) -> None:
+        self.curvature = curvature
+        self.layers = {layer.name: layer for layer in layers}
+        self.last = False
+        """Whether the coming batch is the document's last."""
+        self.total = torch.zeros((), dtype=torch.float64)
+        self._sums: dict[str, Tensor] = {}
+
+    def begin(self) -> None:
+        """Forget the last document."""
+        self.total = torch.zeros((), dtype=torch.float64)
+        self._sums = {}
+
+    def update(self, trace: LayerTrace) -> None:
+        """Add one layer's gradients, and square their sum if the batch is the last."""
+        name, block = trace.layer, self.curvature.blocks[trace.layer]
+        for _, grads in rotated_gradients(trace, block, self.layers[name]):
+            part = grads.sum(0)
+            self._sums[name] = self._sums[name] + part if name in self._sums else part
+        if self.last:
+            weighed = self._sums.pop(name).square() / block.damped(self.curvature.dampings[name])
+            self.total += weighed.sum(dtype=torch.float64).cpu()

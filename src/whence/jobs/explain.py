@@ -23,6 +23,7 @@ from whence.influence.query import Queries
 from whence.influence.score import Scorer
 from whence.influence.self_influence import SelfInfluence
 from whence.influence.topk import spurious
+from whence.jobs.documents import WholeDocuments
 from whence.jobs.query import query_gradients
 from whence.jobs.stream import device_of, likelihood_pass
 from whence.types import Task
@@ -38,7 +39,7 @@ class Explanation:
     document: int
     raw: float
     self_influence: float
-    """Summed over the document's sequences, each a training example of its own."""
+    """gᵀ (G + λI)⁻¹ g, g summed over the document's sequences: raw is its product with the query, and so ≤ in size."""
     query_self: float
     tokens: list[int]
     scored: list[bool]
@@ -139,10 +140,13 @@ def explain(
                 tokens, scored, heat[:, row, upto], outputs[row, upto], inputs[row, upto], selves[row]
             )
         advance()
-    return [
-        _document(document, [parts[s] for s in store.sequences_of(document)], float(query.self_influence[0]))
-        for document in documents
-    ]
+    whole, query_self = WholeDocuments(curvature, model, store, task), float(query.self_influence[0])
+    told = []
+    for document in documents:
+        windows = [parts[s] for s in store.sequences_of(document)]
+        itself = windows[0].own if len(windows) == 1 else whole.self_influence(document)
+        told.append(_document(document, windows, itself, query_self))
+    return told
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ class _Window:
     own: float
 
 
-def _document(document: int, windows: Sequence[_Window], query_self: float) -> Explanation:
+def _document(document: int, windows: Sequence[_Window], itself: float, query_self: float) -> Explanation:
     """Windows joined: each begins with the token that the one before ended on, where nothing was scored yet."""
     tokens: list[int] = []
     scored: list[bool] = []
@@ -181,7 +185,7 @@ def _document(document: int, windows: Sequence[_Window], query_self: float) -> E
     return Explanation(
         document,
         float(joined.sum()),
-        sum(window.own for window in windows),
+        itself,
         query_self,
         tokens,
         scored,

@@ -89,7 +89,7 @@ class Run:
 
     def suspects(self, n: int = 10) -> list[dict[str, Any]]:
         """The documents with the highest self-influence, highest first."""
-        own = by_document(self.session.self_influence[None], self.session.store)[0]
+        own = self.session.self_influence.numpy()
         best = TopK.of(own, n)
         return [
             {"document": int(d), "self_influence": float(own[d]), **self.session.store.row(int(d))}

@@ -27,6 +27,8 @@ from whence.world import World
 
 SCHEMA = 1
 
+HINT = "run in float32 (`--dtype float32`), or remove the document"
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -91,7 +93,19 @@ def score(
     settings = {**task.settings, "by_layer": by_layer, "by_token": by_token, "queries": len(queries)}
     settings |= {"damping": str(curvature.damping), "rank": queries.rank}
     inputs = {} if folder is None else {"curvature": curvature.fingerprint, "queries": queries.fingerprint}
-    unit_parts = _by_unit("scores", one_batch, data, model, folder, settings, made_from, inputs, units, world, log)
+    unit_parts = by_unit(
+        "scores",
+        _batchwise(one_batch, data, model),
+        data,
+        model,
+        folder,
+        settings,
+        made_from,
+        inputs,
+        units,
+        world,
+        log,
+    )
     if unit_parts is None:
         return None
     return _scores(unit_parts, data.sequences, tuple(layer.name for layer in layers))
@@ -109,26 +123,45 @@ def self_influence(
     world: World | None = None,
     log: Log | None = None,
 ) -> Float[Tensor, " n"] | None:
-    """gᵀ (G + λI)⁻¹ g of every sequence (never negative); None while units are missing."""
+    """gᵀ (G + λI)⁻¹ g of every sequence (never negative); None while units are missing.
+
+    Each sequence is an example of its own; see `jobs.documents` for documents of several.
+    """
     log, world = log or Log.silent(), world or World()
-    layers = curvature.tracked(model)
-    sink = SelfInfluence(curvature, layers)
-
-    def one_batch(batch: Batch) -> dict[str, Tensor]:
-        sink.begin(batch)
-        likelihood_pass(model, layers, task, batch, sink.update, data=data)
-        _refuse_nonfinite(sink.by_layer[:, None], [layer.name for layer in layers], batch, data)
-        return {"total": sink.total[None].cpu()}
-
+    one_batch = selves(curvature, data, model, task)
     settings = {**task.settings, "damping": str(curvature.damping), "curvature": curvature.name}
     inputs = {} if folder is None else {"curvature": curvature.fingerprint}
-    parts = _by_unit("self-influence", one_batch, data, model, folder, settings, made_from, inputs, units, world, log)
+    of_unit = _batchwise(lambda batch: {"total": one_batch(batch)[None]}, data, model)
+    parts = by_unit("self-influence", of_unit, data, model, folder, settings, made_from, inputs, units, world, log)
     return None if parts is None else _scores(parts, data.sequences, ()).total[0]
 
 
-def _by_unit(
+def selves(curvature: Curvature, data: Data, model: nn.Module, task: Task) -> Callable[[Batch], Float[Tensor, " n"]]:
+    """Batch → self-influence of each of its sequences."""
+    layers = curvature.tracked(model)
+    sink = SelfInfluence(curvature, layers)
+
+    def one_batch(batch: Batch) -> Tensor:
+        sink.begin(batch)
+        likelihood_pass(model, layers, task, batch, sink.update, data=data)
+        _refuse_nonfinite(sink.by_layer[:, None], [layer.name for layer in layers], batch, data)
+        return sink.total.cpu()
+
+    return one_batch
+
+
+def _batchwise(
+    one_batch: Callable[[Batch], dict[str, Tensor]], data: Data, model: nn.Module
+) -> Callable[[int], dict[str, Tensor]]:
+    """Unit → its batches' parts as one."""
+    return lambda unit: _joined(
+        [(batch, one_batch(batch)) for batch in (batch.to(device_of(model)) for batch in data.batches(unit))]
+    )
+
+
+def by_unit(
     kind: str,
-    one_batch: Callable[[Batch], dict[str, Tensor]],
+    of_unit: Callable[[int], dict[str, Tensor]],
     data: Data,
     model: nn.Module,
     folder: Path | None,
@@ -150,7 +183,7 @@ def _by_unit(
     for unit in mine:
         if unit in done:
             continue
-        part = _joined([(batch, one_batch(batch)) for batch in (b.to(device_of(model)) for b in data.batches(unit))])
+        part = of_unit(unit)
         if folder is None:
             kept[unit] = part
         else:
@@ -206,5 +239,5 @@ def _refuse_nonfinite(by_layer: Float[Tensor, "l q n"], layers: list[str], batch
         layer, _, row = bad[0].tolist()
         raise NumericalError(
             f"a score is NaN or inf at layer {layers[layer]}, in {data.name(int(batch.ids[row]))}",
-            hint="run in float32 (`--dtype float32`), or remove the document",
+            hint=HINT,
         )

@@ -21,12 +21,13 @@ from whence.data.queries import Query, QueryBatch, ask, encode_queries, read_que
 from whence.data.store import TokenStore
 from whence.errors import InvalidSetting
 from whence.influence.query import Queries
+from whence.jobs.documents import document_self_influence
 from whence.jobs.fit import fit
 from whence.jobs.log import Log
 from whence.jobs.prepare import count_sequences, prepare
 from whence.jobs.progress import Unfinished, together
 from whence.jobs.query import load_queries, query_gradients, resolve_rank, save_queries
-from whence.jobs.score import Scores, score, self_influence
+from whence.jobs.score import Scores, score
 from whence.jobs.settings import RunSettings
 from whence.models.hf import context_length, load_model, load_tokenizer, tokenizer_text
 from whence.report.pieces import Style, surface, vocabulary_style
@@ -153,8 +154,10 @@ class Session:
         path = folder / "gradients.safetensors"
         if not finished(folder):
             if self.world.main:
-                made = query_gradients(self.curvature, self.model, self.parts, task=self.task, rank=self.rank)
-                save_queries(made, path)
+                # Not named: held beside what is read back below, they would take their memory twice.
+                save_queries(
+                    query_gradients(self.curvature, self.model, self.parts, task=self.task, rank=self.rank), path
+                )
                 mark_finished(folder, [path.name], {"queries": len(self.questions)})
                 self.log.note(f"queries: {len(self.questions)}, rank {self.rank or 'full'}")
             self.world.barrier()
@@ -183,8 +186,8 @@ class Session:
 
     @cached_property
     def self_influence(self) -> torch.Tensor:
-        """Influence of every training sequence on itself, ``[n]``."""
-        result = self_influence(
+        """Influence of every document on itself, ``[documents]``."""
+        result = document_self_influence(
             self.curvature,
             self.store,
             model=self.model,
