@@ -11,13 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from whence.capture.check import verified
 from whence.curvature.block import Block
 from whence.curvature.blockwise import Curvature
+from whence.curvature.damping import Damping
 from whence.curvature.moments import Moments
+from whence.curvature.noise import ProbeScores
 from whence.curvature.squares import Squares
 from whence.influence.query import QueryGradients
 from whence.influence.score import Scorer
 from whence.influence.self_influence import SelfInfluence
-from whence.jobs import costs
-from whence.jobs.costs import Shape
+from whence.jobs.plan import costs
+from whence.jobs.plan.costs import Shape
 from whence.jobs.stream import likelihood_pass
 from whence.layers.select import track
 from whence.tasks import CausalLM
@@ -134,6 +136,31 @@ def test_scores(case, rank, queries, by_token):
     assert counted(model, layers, batch, scorer.update) == expected
 
 
+@pytest.mark.parametrize("queries", [1, 6])
+def test_low_rank_queries_are_multiplied_out_where_that_pays(case, queries):
+    model, layers, batch, shape = case
+    scorer = Scorer(queries_of(curvature_of(layers), layers, queries, 2), layers)
+    both = []
+    for _ in range(2):  # the second time, what was multiplied out is there
+        scorer.begin(batch)
+        both.append(counted(model, layers, batch, scorer.update))
+    assert both[0] - both[1] == costs.multiplied_out(layers, shape.t, queries=queries, rank=2)
+
+
+@pytest.mark.parametrize("basis", [True, False])
+def test_the_look_at_sampling_noise(case, basis):
+    model, layers, batch, shape = case
+    blocks = curvature_of(layers).blocks
+    if not basis:
+        blocks = {name: Block(block.eigenvalues) for name, block in blocks.items()}
+    sink = ProbeScores(blocks, blocks, Damping())
+    for sink.asking in (True, False):
+        likelihood_pass(model, layers, CausalLM(), batch, sink.update)
+    with FlopCounterMode(display=False) as counter:
+        sink.meet()
+    assert counter.get_total_flops() == costs.probed(layers, 2 * shape.positions, shape.n**2, basis=basis)
+
+
 @pytest.mark.parametrize("rank", [None, 3, 40])
 def test_solving_and_cutting_queries(case, rank):
     _, layers, _, _ = case
@@ -146,8 +173,6 @@ def test_solving_and_cutting_queries(case, rank):
 def test_what_is_kept_has_the_counted_size(case):
     _, layers, _, _ = case
     curvature = curvature_of(layers)
-    part = Moments({e.name: e for e in layers}, 1, torch.float64, torch.device("cpu"))
-    assert sum(total.numel() for total in part.sums.values() if total.ndim) == costs.bases(layers)
     distinct = {
         id(b): b.numel() for block in curvature.blocks.values() for b in (block.output_basis, block.input_basis)
     }

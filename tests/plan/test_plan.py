@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from whence.jobs import fit as fitting
-from whence.jobs.costs import Shape
 from whence.jobs.fit import fit
 from whence.jobs.plan import plan_for
-from whence.jobs.plan_view import Plan
-from whence.jobs.probe import CountOperations, LiveBytes, made_up, operations, peak, tried
+from whence.jobs.plan.costs import Shape
+from whence.jobs.plan.probe import CountOperations, LiveBytes, made_up, operations, peak, tried
+from whence.jobs.plan.view import Plan
+from whence.jobs.plan.workload import Workload
 from whence.jobs.query import QueryBatch, query_gradients, save_queries
 from whence.jobs.score import score
 from whence.jobs.stream import likelihood_pass
-from whence.jobs.workload import Workload
 from whence.layers.select import track
 from whence.tasks import CausalLM
 from whence.testing import tiny, toys
@@ -86,13 +86,12 @@ def test_operations_of_a_run(planned, model, data, parts, verified_once, monkeyp
         queries = query_gradients(curvature, model, parts, task=TASK, rank=planned.rank or "full")
     with CountOperations() as scored:
         score(curvature, queries, data, model=model, task=TASK)
-    passes = row(planned, "fit: moments").operations + row(planned, "fit: eigenvalues").operations
-    assert passes == pytest.approx(fitted.total, rel=0.05)  # the check of batch-mates is in the fit
+    names = ("fit: moments", "fit: eigenvalues", "fit: sampling noise")
+    assert sum(row(planned, name).operations for name in names) == pytest.approx(fitted.total, rel=0.05)
     assert row(planned, "query").operations == pytest.approx(asked.total, rel=0.05)
     assert row(planned, "score").operations == pytest.approx(scored.total, rel=0.05)
 
 
-@pytest.mark.xfail(reason="known shortfall: the plan misses what is measured by more than 25 %", strict=False)
 def test_memory_of_a_run(planned, model, data, parts, verified_once, monkeypatch, tmp_path):
     monkeypatch.setattr(fitting, "checked_layers", lambda *_, **__: verified_once)
     fitted, queries = [], []
@@ -110,7 +109,6 @@ def test_memory_of_a_run(planned, model, data, parts, verified_once, monkeypatch
     assert row(planned, "score").memory == pytest.approx(held + scored.highest, rel=QUARTER)
 
 
-@pytest.mark.xfail(reason="known shortfall: the plan misses what is measured by more than 25 %", strict=False)
 def test_disk_of_a_run(planned, model, data, parts, tmp_path):
     curvature = fit(model, data, task=TASK, folder=tmp_path / "curvature")
     queries = query_gradients(curvature, model, parts, task=TASK, rank=planned.rank or "full")
@@ -167,9 +165,9 @@ def test_the_model_is_left_as_it_was(model, data):
     ("curvature", "names"),
     [
         ("identity", []),
-        ("diagonal", ["fit: squares"]),
-        ("kfac", ["fit: moments", "fit: eigenbases"]),
-        ("ekfac", ["fit: moments", "fit: eigenbases", "fit: eigenvalues"]),
+        ("diagonal", ["fit: squares", "fit: sampling noise"]),
+        ("kfac", ["fit: moments", "fit: eigenbases", "fit: sampling noise"]),
+        ("ekfac", ["fit: moments", "fit: eigenbases", "fit: eigenvalues", "fit: sampling noise"]),
     ],
 )
 def test_each_curvature_has_its_passes(model, data, curvature, names):

@@ -9,9 +9,9 @@ import pytest
 
 from whence.data.documents import read_documents
 from whence.data.store import TokenStore
-from whence.jobs import workload
-from whence.jobs.costs import Shape
-from whence.jobs.workload import Workload, from_lengths, read_workload
+from whence.jobs.plan import workload
+from whence.jobs.plan.costs import Shape
+from whence.jobs.plan.workload import Workload, from_lengths, read_workload
 from whence.testing import toys
 
 
@@ -48,6 +48,9 @@ def test_reading_lengths_gives_the_stores_batches_and_bytes(text, tmp_path, monk
     assert planned.batches == there.batches
     for name in ("documents", "sequences", "tokens", "scored", "units"):
         assert getattr(planned, name) == getattr(there, name), name
+    some = [0, 7, 8, 100, store.sequences - 1]
+    assert planned.chosen(some).batches == there.chosen(some).batches
+    assert planned.sample(20).batches == there.sample(20).batches
     assert planned.windowed == store.facts["windowed"]
     size = sum(path.stat().st_size for path in (tmp_path / "data").rglob("*"))
     assert planned.disk == pytest.approx(size, rel=0.1 if weighed > 302 else 0.25)
@@ -88,6 +91,16 @@ def test_typical_shapes_stand_for_equal_shares():
     assert work.typical(1) == [Shape(4, 8)]
     assert work.padded == 960
     assert Shape(1, 32) in work.heaviest
+
+
+def test_a_sample_is_spread_over_the_stream():
+    work = from_lengths(range(2, 102), range(1, 101), 1000, documents=50)
+    few = work.sample(10)
+    assert few.sequences == 10
+    assert few.documents == 5
+    assert few.tokens == round(work.tokens / 10)
+    assert max(shape.t for shape in few.batches) == 92
+    assert work.sample(1000).sequences == 100
 
 
 def test_a_batch_is_as_wide_as_its_longest_sequence():

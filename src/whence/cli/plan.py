@@ -15,22 +15,27 @@ def plan(
     query: flags.Query = None,
     ask: flags.Ask = None,
     answer: flags.Answer = None,
+    rather_than: flags.RatherThan = None,
     layers: flags.Layers = None,
     curvature: flags.Curvature = None,
+    damping: flags.Damping = None,
     samples: flags.Samples = None,
     rank: flags.Rank = None,
     dtype: flags.Dtype = None,
     limit: flags.Limit = None,
+    top: flags.Top = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
 ) -> None:
     """Say what a run would take; change nothing.
 
-    Passes over the data, tokens, operations, time, peak memory, bytes on disk, the
-    layers that would be tracked and those left out, and the work units.
+    Takes what `whence run` takes, and says of each pass: tokens, operations, time and
+    memory; and of the whole: bytes on disk, the layers that would be tracked and those
+    left out, and the work units. Reads the training text for its lengths and tries the
+    model on made-up tokens, so that no training text goes through it.
 
     Examples:
-      whence plan --model models/toy --train train.jsonl
+      whence plan --model models/toy --train train.jsonl --query questions.jsonl
       whence plan toy.toml --samples 8
     """
     _, chosen = flags.gather(
@@ -41,12 +46,15 @@ def plan(
         query=query,
         ask=ask,
         answer=answer,
+        rather_than=rather_than,
         layers=layers,
         curvature=curvature,
+        damping=damping,
         samples=samples,
         rank=rank,
         dtype=dtype,
         limit=limit,
+        top=top,
     )
     from whence.jobs.plan import plan as job
 

@@ -7,19 +7,20 @@ tests hold one against the other. The rules are those of DESIGN.md's table, aske
     moments          gram(i) once for all readers, gram(o)                      a position
     rotated          2oi, and each side 2o² / 2i² a position or 2o²i / 2oi² a sequence
     scores           2qr(o+i) a position, or 2oi a position and 2oiq a sequence
-    eigendecomposition     ~ 10 i³ a distinct A and 10 o³ a S, in float64
+    eigendecomposition     ~ 10 i³ a distinct A and 2 · 10 o³ a S
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whence.curvature.rotation import on_traces
 from whence.influence.score import meets_as_factors
 from whence.layers import TrackedLayer
 from whence.linalg.lowrank import ITERATIONS, OVERSAMPLING
 from whence.linalg.symmetric import BLOCK_ROWS
+from whence.types import Batch
 
 EIGH = 10
 """Operations of a symmetric eigendecomposition over n³."""
@@ -32,6 +33,14 @@ class Shape:
     n: int
     t: int
     scored: int = 0
+    padded: bool = False
+    """Whether some position is padding: masks and masked copies take memory."""
+
+    @classmethod
+    def of(cls, batch: Batch) -> Shape:
+        """The shape of a batch that exists."""
+        n, t = batch.real.shape
+        return cls(n, t, int(batch.scored.sum()), not bool(batch.real.all()))
 
     @property
     def positions(self) -> int:
@@ -39,7 +48,7 @@ class Shape:
 
     def rows(self, n: int) -> Shape:
         """The same with fewer sequences."""
-        return Shape(n, self.t, round(self.scored * n / self.n))
+        return replace(self, n=n, scored=round(self.scored * n / self.n))
 
 
 def groups(layers: Iterable[TrackedLayer]) -> dict[str, list[TrackedLayer]]:
@@ -99,9 +108,29 @@ def scores(
     return total
 
 
-def multiplied_out(layers: Sequence[TrackedLayer], *, queries: int, rank: int) -> int:
-    """Low-rank queries as dense matrices, once a pass."""
-    return sum(2 * queries * min(rank, e.outputs, e.inputs) * e.weights for e in layers)
+def probed(layers: Sequence[TrackedLayer], positions: int, pairs: int, *, basis: bool = True) -> int:
+    """A few sequences' traces meeting by all draws and by half of them (`curvature.noise`).
+
+    Args:
+        positions: Of all sequences together, padding included.
+        pairs: A question and a sequence that it meets.
+    """
+    total = 0
+    for layer in layers:
+        o, i = layer.outputs, layer.inputs
+        turned = 2 * (o * o + i * i) * positions if basis else 0
+        total += 2 * (turned + 2 * o * i * positions + 2 * o * i * pairs)
+    return total
+
+
+def multiplied_out(layers: Sequence[TrackedLayer], positions: int, *, queries: int, rank: int) -> int:
+    """Low-rank queries as dense matrices, in the layers where sequences of that length meet them so."""
+    total = 0
+    for layer in layers:
+        kept = min(rank, layer.outputs, layer.inputs)
+        if not meets_as_factors(positions, queries, kept, layer):
+            total += 2 * queries * kept * layer.weights
+    return total
 
 
 def solved(layers: Sequence[TrackedLayer], *, queries: int, rank: int | None, basis: bool = True) -> int:
@@ -129,18 +158,27 @@ def truncation(outputs: int, inputs: int, rank: int) -> int:
 
 
 def eigendecompositions(layers: Sequence[TrackedLayer]) -> int:
-    """Every A once for its readers, and every S."""
+    """Every A once for its readers, every S, and that of half the draws."""
     inputs = sum(members[0].inputs ** 3 for members in groups(layers).values())
-    return EIGH * (inputs + sum(layer.outputs**3 for layer in layers))
+    return EIGH * (inputs + 2 * sum(layer.outputs**3 for layer in layers))
 
 
 # --- what is held and kept, in numbers (not bytes) --------------------------------------------------------------
 
 
 def bases(layers: Sequence[TrackedLayer]) -> int:
-    """Q_A and Q_S; as many numbers as the moments they come from."""
-    inputs = sum(members[0].inputs ** 2 for members in groups(layers).values())
-    return inputs + sum(layer.outputs**2 for layer in layers)
+    """Q_A and Q_S."""
+    return sum(members[0].inputs ** 2 for members in groups(layers).values()) + output_bases(layers)
+
+
+def output_bases(layers: Sequence[TrackedLayer]) -> int:
+    """Q_S alone."""
+    return sum(layer.outputs**2 for layer in layers)
+
+
+def traces(layers: Sequence[TrackedLayer]) -> int:
+    """What a position leaves in all layers: inputs, once for all readers, and output gradients."""
+    return sum(members[0].inputs for members in groups(layers).values()) + sum(layer.outputs for layer in layers)
 
 
 def weights(layers: Sequence[TrackedLayer]) -> int:

@@ -19,8 +19,8 @@ from whence.influence.lowrank import LowRank
 from whence.influence.query import Prepared, Queries, QueryGradients
 from whence.influence.score import Scorer
 from whence.influence.self_influence import SelfInfluence
-from whence.jobs.costs import Shape, groups
-from whence.jobs.probe import Seconds, peak, timed
+from whence.jobs.plan.costs import Shape, groups
+from whence.jobs.plan.probe import Seconds, peak, timed
 from whence.layers import TrackedLayer
 from whence.types import Batch
 

@@ -7,33 +7,37 @@ documents are written, to a folder that is removed, to learn what a row of the t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from whence.data.documents import Document, read_documents
 from whence.data.encode import Tokenizer, encode_all
-from whence.data.plan import make_plan
+from whence.data.plan import Plan, make_plan
 from whence.data.queries import QueryBatch
 from whence.data.store import TokenStore
 from whence.data.table import NAME as TABLE
-from whence.jobs.costs import Shape
+from whence.jobs.plan.costs import Shape
 from whence.types import Data
 
 WEIGHED = 4096
 """Documents whose table is written, to learn the bytes of a row."""
 _AT_ONCE = 256
 
+Gather = Callable[[Sequence[int]], Counter[Shape]]
+"""Sequence numbers → how many batches of each shape they make together."""
+
 
 @dataclass(frozen=True)
 class Workload:
     """A training stream, or a set of questions, as shapes."""
 
-    batches: Mapping[Shape, int]
+    batches: Counter[Shape]
     """How many batches there are of each shape."""
     documents: int
     sequences: int
@@ -44,6 +48,8 @@ class Workload:
     """Documents longer than the context."""
     disk: int = 0
     """Bytes of the token store."""
+    gather: Gather | None = field(default=None, repr=False, compare=False)
+    """The batches of chosen sequences, where they can be chosen."""
 
     @classmethod
     def of(cls, data: Data) -> Workload:
@@ -52,20 +58,39 @@ class Workload:
         documents: set[int] = set()
         for unit in data.units:
             for batch in data.batches(unit.number):
-                n, t = batch.real.shape
-                shapes[Shape(n, t, int(batch.scored.sum()))] += 1
+                shapes[Shape.of(batch)] += 1
                 documents.update(batch.document.tolist())
         tokens = sum(unit.tokens for unit in data.units)
         scored = sum(shape.scored * count for shape, count in shapes.items())
-        return cls(shapes, len(documents), data.sequences, tokens, scored, len(data.units))
+
+        def gather(chosen: Sequence[int]) -> Counter[Shape]:
+            return Counter(Shape.of(batch) for batch in data.gather(chosen))
+
+        return cls(shapes, len(documents), data.sequences, tokens, scored, len(data.units), gather=gather)
 
     @classmethod
     def of_queries(cls, parts: Iterable[QueryBatch], count: int) -> Workload:
         """The questions' parts; ``documents`` is how many questions there are."""
         batches = [part.batch for part in parts]
-        shapes = Counter(Shape(b.real.shape[0], b.real.shape[1], int(b.scored.sum())) for b in batches)
+        shapes = Counter(Shape.of(batch) for batch in batches)
         tokens, scored = (sum(int(getattr(b, name).sum()) for b in batches) for name in ("real", "scored"))
         return cls(shapes, count, sum(len(batch) for batch in batches), tokens, scored)
+
+    def sample(self, sequences: int) -> Workload:
+        """So many sequences at equal distances in the stream.
+
+        Which documents a ranking will choose is not known; their lengths are taken to be those of the others.
+        """
+        return self.chosen(range(0, self.sequences, max(1, self.sequences // max(1, sequences)))[:sequences])
+
+    def chosen(self, sequences: Sequence[int]) -> Workload:
+        """Some of the sequences, batched together as chosen ones are; tokens in proportion."""
+        assert self.gather is not None, "a set of questions has nothing to choose from"
+        shapes = self.gather(sequences)
+        share = len(sequences) / self.sequences
+        documents, tokens = max(1, round(self.documents * share)), round(self.tokens * share)
+        scored = sum(shape.scored * count for shape, count in shapes.items())
+        return Workload(shapes, documents, len(sequences), tokens, scored)
 
     def typical(self, parts: int) -> list[Shape]:
         """Shapes that stand for equal shares of the padded positions, from short sequences to long ones."""
@@ -122,18 +147,35 @@ def from_lengths(
     row_bytes: float = 0.0,
 ) -> Workload:
     """The batches that the plan of work units makes of sequences with these lengths."""
-    plan = make_plan(lengths, batch_tokens)
-    sizes, marks = np.asarray(lengths, np.int64)[plan.order], np.asarray(scored, np.int64)[plan.order]
-    counts = np.diff(plan.starts)
-    widths = sizes[plan.starts[1:] - 1]  # ascending: the last of a batch is its longest
-    sums = np.add.reduceat(marks, plan.starts[:-1])
-    shapes = Counter(Shape(int(n), int(t), int(s)) for n, t, s in zip(counts, widths, sums, strict=True))
+    sizes, marks = np.asarray(lengths, np.int64), np.asarray(scored, np.int64)
+    plan = make_plan(sizes, batch_tokens)
     tokens = int(sizes.sum())
     # tokens int32 and scored bool a token; end, document, offset and place in the plan int64 a sequence
     arrays = 5 * tokens + 32 * len(sizes) + 8 * len(plan.starts)
     pages = 100 * len(plan.units) + 4096
     disk = arrays + pages + round(row_bytes * documents)
-    return Workload(shapes, documents, len(sizes), tokens, int(marks.sum()), len(plan.units), windowed, disk)
+
+    def gather(chosen: Sequence[int]) -> Counter[Shape]:
+        some = np.asarray(chosen, np.int64)
+        return (
+            Counter()
+            if not len(some)
+            else _shapes(make_plan(sizes[some], batch_tokens, units=1), sizes[some], marks[some])
+        )
+
+    shapes = _shapes(plan, sizes, marks)
+    return Workload(shapes, documents, len(sizes), tokens, int(marks.sum()), len(plan.units), windowed, disk, gather)
+
+
+def _shapes(plan: Plan, sizes: NDArray[np.int64], marks: NDArray[np.int64]) -> Counter[Shape]:
+    """The batches of a plan over sequences of these lengths, of which so many tokens are scored."""
+    ordered = sizes[plan.order]
+    counts = np.diff(plan.starts)
+    widths = ordered[plan.starts[1:] - 1]  # ascending: the last of a batch is its longest
+    padded = np.add.reduceat(ordered, plan.starts[:-1]) < counts * widths
+    sums = np.add.reduceat(marks[plan.order], plan.starts[:-1])
+    rows = zip(counts.tolist(), widths.tolist(), sums.tolist(), padded.tolist(), strict=True)
+    return Counter(Shape(*row) for row in rows)
 
 
 def _groups(documents: Iterator[Document]) -> Iterator[list[Document]]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from whence.jobs.costs import Shape
+from whence.jobs.plan.costs import Shape
 from whence.types import Batch
 
 TRIAL = 0.5
@@ -58,7 +59,10 @@ class Seconds:
 
 
 def made_up(shape: Shape, model: nn.Module) -> Batch:
-    """A batch of that shape with random tokens; as many positions scored as it says, from the left."""
+    """A batch of that shape with random tokens; as many positions scored as it says, from the left.
+
+    Of a padded one the last position of all is padding: one is enough for the masks that any would bring.
+    """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(vocabulary(model), (shape.n, shape.t), generator=generator)
@@ -68,16 +72,31 @@ def made_up(shape: Shape, model: nn.Module) -> Batch:
         rows = min(left, shape.n)
         scored[:rows, t] = True
         left -= rows
+    real = torch.ones(shape.n, shape.t, dtype=torch.bool)
+    real[-1, -1] = not shape.padded
     batch = Batch(
         ids=torch.arange(shape.n),
         inputs=tokens,
         targets=torch.where(scored, tokens.roll(-1, 1), 0),
-        real=torch.ones(shape.n, shape.t, dtype=torch.bool),
+        real=real,
         scored=scored,
         document=torch.arange(shape.n),
         offset=torch.zeros(shape.n, dtype=torch.int64),
     )
     return batch.to(device)
+
+
+@contextmanager
+def weights_wanted(model: nn.Module) -> Iterator[None]:
+    """Every weight's gradient is formed inside, as in training."""
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in wanted:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter, flag in wanted:
+            parameter.requires_grad_(flag)
 
 
 def vocabulary(model: nn.Module) -> int:
@@ -113,7 +132,7 @@ def tried(shape: Shape, each: float, budget: float) -> Shape:
     cut = min(1.0, 10 * budget / max(each, 1.0))
     if cut == 1.0:
         return shape.rows(rows)
-    return Shape(1, max(16, int(shape.t * cut)), max(15, int(shape.scored / shape.n * cut)))
+    return Shape(1, max(16, int(shape.t * cut)), max(15, int(shape.scored / shape.n * cut)), shape.padded)
 
 
 def timed(run: Callable[[], Any], device: torch.device, repeats: int = 2) -> Seconds:

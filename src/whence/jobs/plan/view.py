@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from whence.jobs.probe import Seconds
+from whence.jobs.plan.probe import Seconds
 from whence.layers.coverage import Coverage
 
 SLACK = 1.6
 """Main memory that a pass touches over what is alive in it: glibc keeps freed activations in fragments (measured
 1.67 on the bench model, constant after a few batches; 1.00 where it is told to return them at once)."""
+
+
+HEAD = ("pass", "reads", "tokens", "operations", "× epoch", "time", "memory")
+"""Of the table: passes over the training data; cost in training epochs; memory above the loaded model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Pass:
 
     name: str
     passes: int
-    """How often it reads its data."""
+    """How often it reads the training data through."""
     sequences: int
     tokens: int
     """Over all its passes."""
@@ -92,40 +96,48 @@ class Plan:
 
     def text(self) -> str:
         """For a person."""
-        rows = [("pass", "reads", "tokens", "operations", "× epoch", "time", "memory")]
-        for one in (*self.passes, self.epoch):
-            rows.append(
-                (
-                    one.name,
-                    f"{one.passes or '–'}",
-                    _count(one.tokens) if one.tokens else "–",
-                    _count(one.operations) if one.operations else "–",
-                    f"{self.in_epochs(one):.2f}" if one.seconds.cpu else "–",
-                    _time(one.seconds.wall) if one.seconds.wall else "–",
-                    _bytes(one.memory) if one.memory else "–",
-                )
-            )
-        total = ("total", "", "", _count(self.operations), f"{self.epochs:.2f}", _time(self.seconds), "")
-        rows.insert(-1, total)
-        asked = (
-            f"{self.queries:,} question{'' if self.queries == 1 else 's'}, {_rank(self.rank)}"
-            if self.queries
-            else "no questions"
+        lines = [
+            f"{self.documents:,} documents, {self.sequences:,} sequences, {self.tokens:,} tokens "
+            f"({self.padded:,} with padding), {self.units} work units; {_asked(self.queries, self.rank)}",
+            *([f"longer than the context, so several sequences: {self.windowed:,}"] if self.windowed else []),
+            str(self.coverage),
+            "",
+            *_table([HEAD, *map(self._cells, self.passes), self._total()]),
+            "",
+            f"time    about {_time(self.seconds)} on this machine, as busy as it is now; a training epoch takes "
+            f"{_time(self.epoch.seconds.wall)} and {_count(self.epoch.operations)} operations",
+            f"memory  {_bytes(self.peak_memory)} at its height, {self._where()}; {_bytes(self.baseline)} to begin with",
+            f"disk    {_bytes(self.disk_bytes)} when done: "
+            + ", ".join(f"{name} {_bytes(size)}" for name, size in self.disk.items()),
+        ]
+        if self.disk_peak > 1.01 * self.disk_bytes:
+            lines.append(f"        {_bytes(self.disk_peak)} while fitting, for partial sums")
+        return "\n".join(lines)
+
+    def _where(self) -> str:
+        return "of the accelerator" if self.on_device else "the process and its model included"
+
+    def _cells(self, one: Pass) -> tuple[str, ...]:
+        return (
+            one.name,
+            f"{one.passes or '–'}",
+            _count(one.tokens) if one.tokens else "–",
+            _count(one.operations),
+            f"{self.in_epochs(one):.2f}",
+            _time(one.seconds.wall),
+            _bytes(one.memory),
         )
-        kept = ", ".join(f"{name} {_bytes(size)}" for name, size in self.disk.items())
-        where = "of the accelerator" if self.on_device else "of the process, the model included"
-        return "\n".join(
-            [
-                f"{self.documents:,} documents, {self.sequences:,} sequences, {self.tokens:,} tokens "
-                f"({self.padded:,} with padding), {self.units} work units; {asked}",
-                *([f"longer than the context, so several sequences: {self.windowed:,}"] if self.windowed else []),
-                str(self.coverage),
-                "",
-                *_table(rows),
-                "",
-                f"memory  {_bytes(self.peak_memory)} {where} at its height ({_bytes(self.baseline)} to begin with)",
-                f"disk    {_bytes(self.disk_bytes)} when done ({kept}); {_bytes(self.disk_peak)} at most on the way",
-            ]
+
+    def _total(self) -> tuple[str, ...]:
+        """Passes, tokens and costs add up; memory is that of the pass that takes most."""
+        return (
+            "total",
+            f"{sum(one.passes for one in self.passes)}",
+            _count(sum(one.tokens for one in self.passes)),
+            _count(self.operations),
+            f"{self.epochs:.2f}",
+            _time(self.seconds),
+            _bytes(max(one.memory for one in self.passes)),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,8 +191,11 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return lines
 
 
-def _rank(rank: int | None) -> str:
-    return "full rank" if rank is None else f"rank {rank}"
+def _asked(queries: int, rank: int | None) -> str:
+    if not queries:
+        return "no questions, so no further than the fit"
+    cut = "full rank" if rank is None else f"rank {rank}"
+    return f"{queries:,} question{'' if queries == 1 else 's'}, {cut}"
 
 
 def _count(number: float) -> str:

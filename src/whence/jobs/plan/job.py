@@ -1,0 +1,136 @@
+"""From settings to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from whence.data.queries import ask, encode_queries, read_queries
+from whence.jobs.fit import STORED
+from whence.jobs.log import Log
+from whence.jobs.plan import costs
+from whence.jobs.plan.check import grouped
+from whence.jobs.plan.disk import Disk
+from whence.jobs.plan.machine import Machine
+from whence.jobs.plan.memory import Memory
+from whence.jobs.plan.page import report_bytes
+from whence.jobs.plan.passes import Passes
+from whence.jobs.plan.probe import resident
+from whence.jobs.plan.view import Plan
+from whence.jobs.plan.workload import Workload, read_workload
+from whence.jobs.query import resolve_rank
+from whence.jobs.settings import RunSettings
+from whence.jobs.stream import device_of
+from whence.layers.select import track
+from whence.models.hf import context_length, load_model, load_tokenizer
+from whence.tasks import CausalLM
+from whence.types import Labels, Task
+
+
+def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
+    """Passes, operations, memory, disk, time and coverage of ``whence run`` with these settings.
+
+    Raises:
+        WhenceError: As the run itself would, for anything that can be known before its first pass.
+    """
+    log = log or Log.silent()
+    tokenizer = load_tokenizer(settings.tokenizer or settings.model)
+    device = None if settings.device == "auto" else settings.device
+    model = load_model(settings.model, dtype=settings.dtype, attention=settings.attention, device=device)
+    context = settings.context or context_length(model)
+    questions = [] if settings.query is None else read_queries(settings.query)
+    if settings.ask is not None and settings.answer is not None:
+        questions.append(ask(settings.ask, settings.answer, settings.rather_than))
+    parts = encode_queries(questions, tokenizer, context, settings.batch_tokens)
+    log.note("plan: reading the training text for its lengths")
+    train = read_workload(
+        settings.train, tokenizer, context=context, batch_tokens=settings.batch_tokens, limit=settings.limit
+    )
+    return plan_for(
+        model,
+        train,
+        CausalLM(),
+        queries=Workload.of_queries(parts, len(questions)) if questions else None,
+        layers=settings.layers,
+        curvature=settings.curvature,
+        samples=settings.samples,
+        labels=settings.labels,
+        seed=settings.seed,
+        store=settings.store,
+        rank=settings.rank,
+        by=settings.by,
+        top=settings.top,
+        log=log,
+    )
+
+
+def plan_for(
+    model: nn.Module,
+    train: Workload,
+    task: Task,
+    *,
+    queries: Workload | None = None,
+    layers: str | Sequence[str] = "blocks",
+    curvature: str = "ekfac",
+    samples: int = 1,
+    labels: Labels = "sampled",
+    seed: int = 0,
+    store: str = "float32",
+    rank: int | str | None = "auto",
+    by: Sequence[str] = (),
+    top: int = 20,
+    report: bool = True,
+    log: Log | None = None,
+) -> Plan:
+    """The plan of a language model already loaded and a workload already measured.
+
+    Args:
+        queries: The questions' shapes; without them the plan ends with the fit.
+        report: Also the rescoring and explaining of what a report shows.
+    """
+    log = log or Log.silent()
+    device, dtype = device_of(model), next(model.parameters()).dtype
+    before = resident(device)
+    tracked = grouped(model, track(model, layers), task)
+    count = queries.documents if queries else 0
+    kept = resolve_rank(rank, count, costs.weights(tracked.layers)) if count else None
+    sums = torch.promote_types(dtype, torch.float32)
+    sizes: dict[str, Any] = {
+        "layers": tracked.layers,
+        "sums": sums,
+        "stored": STORED[store] or sums,
+        "curvature": curvature,
+        "train": train,
+        "queries": count,
+        "rank": kept,
+        "by": by,
+    }
+    memory, disk = Memory(dtype=dtype, **sizes), Disk(**sizes)
+    rehearsal = Passes(Machine(model, tracked.layers, task), memory, labels, log)
+    passes = [rehearsal.check(tracked), *rehearsal.fit(samples, seed)]
+    if queries is not None:
+        passes += [rehearsal.query(queries), rehearsal.score()]
+        if report:
+            passes.append(rehearsal.report(queries, top))
+    page = report_bytes([layer.name for layer in tracked.layers], train, queries, top) if queries and report else None
+    return Plan(
+        passes=tuple(passes),
+        epoch=rehearsal.epoch(),
+        baseline=before,
+        on_device=device.type == "cuda",
+        disk=disk.when_done(page),
+        disk_while_fitting=disk.while_fitting(memory.moments_sum, memory.squares_sum),
+        coverage=tracked.coverage,
+        documents=train.documents,
+        sequences=train.sequences,
+        windowed=train.windowed,
+        tokens=train.tokens,
+        padded=train.padded,
+        units=train.units,
+        queries=count,
+        rank=kept,
+        model_parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )

@@ -1,0 +1,163 @@
+"""What a run holds, in bytes, at the height of each of its passes.
+
+Held are sums, bases, eigenvalues and queries, which follow from the sizes of layers, and the activations of one
+batch, which are measured (`machine`) and come here as ``batch``. Half-precision models have float32 sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from whence.curvature.estimator import Part
+from whence.curvature.moments import Moments
+from whence.curvature.noise import TRACE_ELEMENTS
+from whence.curvature.squares import Squares
+from whence.influence.score import EXPANDED_ELEMENTS, meets_as_factors
+from whence.jobs.plan import costs
+from whence.jobs.plan.workload import Workload
+from whence.jobs.query import DENSE_ELEMENTS
+from whence.layers import TrackedLayer
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes above the loaded model, by pass.
+
+    Args:
+        dtype: The model's.
+        sums: What sums and queries are kept in.
+        stored: What bases and eigenvalues are kept in.
+    """
+
+    layers: Sequence[TrackedLayer]
+    dtype: torch.dtype
+    sums: torch.dtype
+    stored: torch.dtype
+    curvature: str
+    train: Workload
+    queries: int
+    rank: int | None
+    by: Sequence[str]
+
+    @property
+    def bases(self) -> int:
+        """Finished bases."""
+        return self.stored.itemsize * costs.bases(self.layers) if self.curvature in ("kfac", "ekfac") else 0
+
+    @property
+    def moments_sum(self) -> int:
+        """One partial sum of the first stage, asked of the stage itself."""
+        return _bytes(Moments(self._named, 1, self.sums, torch.device("meta")))
+
+    @property
+    def squares_sum(self) -> int:
+        """One of the second."""
+        return _bytes(Squares(self._named, {}, 1, self.sums, torch.device("meta")))
+
+    @property
+    def half(self) -> int:
+        """What half of the draws give, held until the noise has been looked at: Q_S and eigenvalues of its own."""
+        if self.curvature == "identity":
+            return 0
+        own = self.sums.itemsize * costs.output_bases(self.layers) if self.curvature in ("kfac", "ekfac") else 0
+        return own + self.weights
+
+    @property
+    def weights(self) -> int:
+        """As many numbers as tracked weights, in the precision of sums."""
+        return self.sums.itemsize * costs.weights(self.layers)
+
+    @property
+    def widest(self) -> int:
+        return max(max(layer.outputs, layer.inputs) for layer in self.layers)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest layer's weights, in the precision of sums."""
+        return self.sums.itemsize * max(layer.weights for layer in self.layers)
+
+    @property
+    def fitted(self) -> int:
+        """A curvature in memory."""
+        return self.bases + (0 if self.curvature == "identity" else self.stored.itemsize * costs.weights(self.layers))
+
+    @property
+    def prepared(self) -> int:
+        """All queries as they meet the training data."""
+        if self.rank is None:
+            return self.queries * self.weights
+        return self.queries * self.sums.itemsize * costs.factors(self.layers, self.rank)
+
+    def check(self, batch: int) -> int:
+        """Two sequences' gradients from hooks beside a batch, and then beside autograd's, held twice while stacked."""
+        two = 2 * self.dtype.itemsize * costs.weights(self.layers)
+        return max(two + batch, 3 * two)
+
+    def moments(self, batch: int) -> int:
+        """While a batch runs, or while two partial sums become one."""
+        return self.moments_sum + max(batch, self.moments_sum + 2 * self.sums.itemsize * self.widest**2)
+
+    def eigenbases(self) -> int:
+        """Sums turning into bases; the widest in float64 with LAPACK's workspace, about five copies."""
+        return self.moments_sum + 5 * 8 * self.widest**2 + 2 * self.weights
+
+    def squares(self, batch: int) -> int:
+        """The eigenvalues in two halves, beside the bases and the K-FAC eigenvalues they replace."""
+        held = self.fitted + self.half if self.curvature == "ekfac" else 0
+        return held + self.squares_sum + max(batch, self.squares_sum + 2 * self.largest)
+
+    def noise(self, positions: int, height: int, batch: int) -> int:
+        """Traces of all probes but the batch that runs; or all of them, and one layer's turned into a basis.
+
+        Args:
+            positions: Of all probes together.
+            height: Of the batch that takes most.
+        """
+        a_position = min(costs.traces(self.layers), TRACE_ELEMENTS / positions) * self.dtype.itemsize
+        turned = positions * self.dtype.itemsize * max(layer.inputs + layer.outputs for layer in self.layers)
+        passing, meeting = (positions - height) * a_position + batch, positions * a_position + turned
+        return self.fitted + self.half + round(max(passing, meeting))
+
+    def query(self, batch: int, batches: int) -> int:
+        """A group's gradients beside a batch, then beside their solved form and three more of one layer.
+
+        With one batch alone, gradients come as activations go.
+        """
+        group = min(self.queries, max(1, DENSE_ELEMENTS // costs.weights(self.layers)))
+        sums, before = group * self.weights, self.prepared * (self.queries - group) // self.queries
+        passing = max(sums, batch) if batches == 1 else sums + batch
+        solving = sums + 3 * group * self.largest
+        return self.fitted + max(before + max(passing, solving), 2 * self.prepared if before else 0)
+
+    def score(self, batch: int) -> int:
+        """All queries, multiplied out where that is cheaper, beside a batch; or all scores put together."""
+        wanted = self.queries * costs.weights(self.layers)
+        expanded = 0
+        if self.rank is not None and self._multiplies_out():
+            expanded = self.sums.itemsize * wanted if wanted <= EXPANDED_ELEMENTS else self.queries * self.largest
+        totals = 2 * 4 * self.queries * self.train.sequences * (1 + ("layer" in self.by) * len(self.layers))
+        totals += 4 * self.queries * self.train.tokens * ("token" in self.by)
+        return self.fitted + self.prepared + max(expanded + batch, totals)
+
+    def report(self, batch: int) -> int:
+        """One question at full rank beside all of them, and its direction."""
+        return self.fitted + self.prepared + 2 * self.weights + max(batch, 3 * self.largest)
+
+    @property
+    def _named(self) -> dict[str, TrackedLayer]:
+        return {layer.name: layer for layer in self.layers}
+
+    def _multiplies_out(self) -> bool:
+        """Whether any low-rank query meets a trace as a dense matrix."""
+        longest = max(shape.t for shape in self.train.batches)
+        assert self.rank is not None
+        return "token" not in self.by and any(
+            not meets_as_factors(longest, self.queries, min(self.rank, e.outputs, e.inputs), e) for e in self.layers
+        )
+
+
+def _bytes(part: Part) -> int:
+    return sum(total.nbytes for total in part.sums.values())

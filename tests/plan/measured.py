@@ -1,0 +1,115 @@
+"""What a run takes, measured stage by stage: tokens and operations counted, every storage alive, bytes by stat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whence.jobs import explain as explaining
+from whence.jobs import fit as fitting
+from whence.jobs import query as querying
+from whence.jobs import score as scoring
+from whence.jobs.log import Log
+from whence.jobs.plan import Plan
+from whence.jobs.plan.probe import CountOperations, LiveBytes
+from whence.jobs.report import write_report
+from whence.jobs.run import Run
+from whence.jobs.session import Session
+from whence.jobs.settings import RunSettings
+from whence.jobs.stream import likelihood_pass
+from whence.world import World
+
+WITHIN = 0.25
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Of one pass."""
+
+    tokens: int
+    operations: int
+    memory: int
+
+
+def measured(folder: Path, settings: RunSettings) -> dict[str, Taken]:
+    """Run everything, and tell what each pass took, under the names that the plan gives them."""
+    session = Session(folder, settings, Log.silent(), World())
+    session.open()
+    _ = session.store
+    taken: dict[str, Taken] = {}
+    tokens = [0]
+    with LiveBytes() as live, pytest.MonkeyPatch.context() as patch:
+
+        def watched(name: str, run: Callable[[], Any]) -> Any:
+            live.highest, tokens[0] = live.now, 0
+            with CountOperations() as counter:
+                result = run()
+            taken[name] = Taken(tokens[0], counter.total, live.highest)
+            return result
+
+        def watch(module: Any, function: str, name: Callable[..., str]) -> None:
+            inner = getattr(module, function)
+            patch.setattr(module, function, lambda *a, **k: watched(name(*a), lambda: inner(*a, **k)))
+
+        def counted(*args: Any, **more: Any) -> Any:
+            tokens[0] += int(args[3].real.sum())
+            return likelihood_pass(*args, **more)
+
+        for module in (fitting, querying, scoring, explaining):
+            patch.setattr(module, "likelihood_pass", counted)
+        watch(fitting, "checked_layers", lambda *_: "check")
+        stage = {"moments": "moments", "squares": "eigenvalues" if settings.curvature == "ekfac" else "squares"}
+        watch(fitting, "_run_stage", lambda one, *_: f"fit: {stage[one.name]}")
+        watch(fitting, "_noise", lambda *_: "fit: sampling noise")
+        _ = session.curvature
+        watched("query", lambda: session.queries)
+        watched("score", lambda: session.scores)
+        session.keep_settings()
+        watched("report", lambda: write_report(Run(session.folder, session)))
+    return taken
+
+
+def bytes_on_disk(folder: Path) -> dict[str, int]:
+    """Of the folders that a plan names."""
+
+    def size(path: Path) -> int:
+        files = path.rglob("*") if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
+    names = {
+        "data": "data",
+        "curvature": "curvature",
+        "queries": "queries",
+        "scores": "scores",
+        "report": "report.html",
+    }
+    return {name: size(folder / there) for name, there in names.items()} | {"run": size(folder)}
+
+
+def off(plan: Plan, taken: dict[str, Taken], disk: dict[str, int]) -> list[str]:
+    """Every figure of a plan that is not within a quarter of what was measured, in words.
+
+    The tokens of the report alone are left to the sum of all tokens: they are those of the documents that win, which
+    are not known (where questions are about facts, facts win, and they are shorter than stories). Their padded
+    batches are as long as the longest, and with them operations and memory are known well enough.
+    """
+    planned = {one.name: one for one in plan.passes if one.name != "fit: eigenbases"}  # no product to be counted
+    assert planned.keys() == taken.keys()
+    pairs: dict[str, tuple[float, float]] = {}
+    for name, found in taken.items():
+        for what in ("operations", "memory") if name in ("check", "report") else ("tokens", "operations", "memory"):
+            pairs[f"{what}, {name}"] = getattr(planned[name], what), getattr(found, what)
+    for what in ("tokens", "operations"):
+        pairs[what] = tuple(sum(getattr(one, what) for one in some.values()) for some in (planned, taken))
+    pairs["memory"] = tuple(max(one.memory for one in some.values()) for some in (planned, taken))
+    pairs |= {f"disk, {name}": (size, disk[name]) for name, size in plan.disk.items()}
+    pairs["disk"] = plan.disk_bytes, disk["run"]
+    return [
+        f"{name}: planned {expected:.4g}, measured {found:.4g}"
+        for name, (expected, found) in pairs.items()
+        if abs(expected - found) > WITHIN * found
+    ]
