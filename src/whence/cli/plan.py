@@ -18,7 +18,6 @@ def plan(
     rather_than: flags.RatherThan = None,
     layers: flags.Layers = None,
     curvature: flags.Curvature = None,
-    damping: flags.Damping = None,
     samples: flags.Samples = None,
     rank: flags.Rank = None,
     dtype: flags.Dtype = None,
@@ -29,10 +28,9 @@ def plan(
 ) -> None:
     """Say what a run would take; change nothing.
 
-    Takes what `whence run` takes, and says of each pass: tokens, operations, time and
-    memory; and of the whole: bytes on disk, the layers that would be tracked and those
-    left out, and the work units. Reads the training text for its lengths and tries the
-    model on made-up tokens, so that no training text goes through it.
+    Of each pass: tokens, operations, time and memory. Of the whole: bytes on disk, the
+    layers that would be tracked and those left out, and the work units. The training
+    text is read for its lengths alone, and the model is tried on made-up tokens.
 
     Examples:
       whence plan --model models/toy --train train.jsonl --query questions.jsonl
@@ -49,7 +47,6 @@ def plan(
         rather_than=rather_than,
         layers=layers,
         curvature=curvature,
-        damping=damping,
         samples=samples,
         rank=rank,
         dtype=dtype,
