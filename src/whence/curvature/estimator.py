@@ -36,10 +36,12 @@ class Part(ABC):
         """Add one layer's trace."""
 
 
-def halves_of(batch: Batch, sample: int) -> list[Tensor]:
-    """The rows of a batch whose draw is in the one half and in the other (see `noise`)."""
-    second = (batch.ids + sample) % 2 == 1
-    return [(~second).nonzero()[:, 0], second.nonzero()[:, 0]]
+def halves_of(batch: Batch, sample: int) -> list[int]:
+    """Which half of the draws each row of a batch belongs to (see `noise`).
+
+    Neighbours go together, eight by eight: rows of one half that lie side by side are summed without a copy.
+    """
+    return ((batch.ids // 8 + sample) % 2).tolist()
 
 
 @dataclass(frozen=True, slots=True)

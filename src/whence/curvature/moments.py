@@ -11,6 +11,7 @@ sequence* under K-FAC's assumption that positions are independent, and its dampi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 
@@ -29,7 +30,8 @@ class Moments(Part):
     ) -> None:
         self.samples = samples
         self.sample = 0
-        self.halves: list[torch.Tensor] = []
+        self.runs: list[tuple[int, slice]] = []
+        """Rows side by side in the same half of the draws."""
         zeros = lambda *sizes: torch.zeros(*sizes, dtype=dtype, device=device)  # noqa: E731
         self.sums: Sums = {f"inputs.{e.reads}": zeros(e.inputs, e.inputs) for e in layers.values()}
         self.sums |= {f"outputs.{e.name}": zeros(2, e.outputs, e.outputs) for e in layers.values()}
@@ -37,8 +39,10 @@ class Moments(Part):
         self.sums["draws"] = torch.zeros(2, dtype=torch.int64)
 
     def begin(self, batch: Batch, sample: int) -> None:
-        self.sample, self.halves = sample, halves_of(batch, sample)
-        self.sums["draws"] += torch.tensor([len(rows) for rows in self.halves])
+        halves = halves_of(batch, sample)
+        starts = [0, *(row for row in range(1, len(halves)) if halves[row] != halves[row - 1]), len(halves)]
+        self.sample, self.runs = sample, [(halves[a], slice(a, b)) for a, b in pairwise(starts)]
+        self.sums["draws"] += torch.tensor([halves.count(half) for half in (0, 1)])
         if sample == 0:
             self.sums["sequences"] += len(batch)
             self.sums["positions"] += batch.real.sum().cpu()
@@ -46,7 +50,6 @@ class Moments(Part):
     def update(self, trace: LayerTrace) -> None:
         if trace.first and self.sample == 0:  # inputs do not depend on the labels
             add_gram(self.sums[f"inputs.{trace.shared.name}"], trace.inputs.flatten(0, 1))
-        for total, rows in zip(self.sums[f"outputs.{trace.layer}"], self.halves, strict=True):
-            if len(rows):
-                grads = trace.output_grads[rows].flatten(0, 1)
-                add_gram(total, grads if self.samples == 1 else grads * self.samples**-0.5)
+        grads = trace.output_grads if self.samples == 1 else trace.output_grads * self.samples**-0.5
+        for half, rows in self.runs:
+            add_gram(self.sums[f"outputs.{trace.layer}"][half], grads[rows].flatten(0, 1))

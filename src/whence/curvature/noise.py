@@ -1,8 +1,9 @@
 r"""How far a fit has converged, from scores by half of its draws beside scores by all of them.
 
-A draw is one sequence with one set of labels; draw (sequence, sample) is in the half where their numbers add up to
-an even number. With two samples a position or more, every sequence is thus in either half alike and only labels
-differ; with one, a half has other sequences too, and their choice counts as chance: more noise than labels make.
+A draw is one sequence with one set of labels. Halves alternate with the sample's number and, by eight, with the
+sequence's (`estimator.halves_of`). With two samples a position or more, every sequence is thus in either half alike
+and only labels differ; with one, a half has other sequences too, and their choice counts as chance: more noise than
+labels make.
 
 The half has S and Q_S of its own, so that noise in the basis counts (it is about half of all); A does not depend on
 labels and is shared. Its Λ is taken in the basis of all draws, where the one pass took it, and rows are handed to

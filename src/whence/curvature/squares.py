@@ -33,7 +33,7 @@ class Squares(Part):
         device: torch.device,
     ) -> None:
         self.layers, self.bases, self.samples = layers, bases, samples
-        self.second: list[bool] = []
+        self.halves: list[int] = []
         self.sums: Sums = {
             f"squares.{name}": torch.zeros(2, layer.outputs, layer.inputs, dtype=dtype, device=device)
             for name, layer in layers.items()
@@ -41,25 +41,22 @@ class Squares(Part):
         self.sums["draws"] = torch.zeros(2, dtype=torch.int64)
 
     def begin(self, batch: Batch, sample: int) -> None:
-        halves = halves_of(batch, sample)
-        self.second = [False] * len(batch)
-        for row in halves[1].tolist():
-            self.second[row] = True
-        self.sums["draws"] += torch.tensor([len(rows) for rows in halves])
+        self.halves = halves_of(batch, sample)
+        self.sums["draws"] += torch.tensor([self.halves.count(half) for half in (0, 1)])
 
     def update(self, trace: LayerTrace) -> None:
         total = self.sums[f"squares.{trace.layer}"]
         for rows, grads in rotated_gradients(trace, self.bases[trace.layer], self.layers[trace.layer]):
-            _add_squares(total, grads, self.second[rows], self.samples)
+            _add_squares(total, grads, self.halves[rows], self.samples)
 
 
-def _add_squares(total: Tensor, grads: Tensor, second: list[bool], samples: int) -> None:
+def _add_squares(total: Tensor, grads: Tensor, halves: list[int], samples: int) -> None:
     """Add each ``grads[n]²`` to its half; one sequence at a time, so that its gradient is still in cache."""
     if grads.device.type == "cpu":
-        for gradient, half in zip(grads, second, strict=True):
-            total[int(half)].addcmul_(gradient, gradient, value=1 / samples)
+        for gradient, half in zip(grads, halves, strict=True):
+            total[half].addcmul_(gradient, gradient, value=1 / samples)
         return
-    rows = torch.tensor(second, device=grads.device)
+    rows = torch.tensor(halves, device=grads.device) == 1
     squared = grads.square_().to(total.dtype)
     total[1] += squared[rows].sum(0) / samples
     total[0] += squared[~rows].sum(0) / samples

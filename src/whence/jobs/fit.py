@@ -81,8 +81,8 @@ def fit(
     estimator = CURVATURES[curvature](tracked.layers, samples, STORED[store])
     for stage in estimator.stages():
         _run_stage(stage, estimator, model, tracked, task, data, settings, folder, units, world, log)
-    if estimator.half:
-        noise = _noise(estimator, model, tracked, task, data, lam, seed)
+    if estimator.damped:
+        noise = _noise(estimator, model, tracked, task, data, lam, seed) if estimator.half else None
         estimator.notes.append(note_on_noise(noise, data.sequences, samples, labels))
     result = Curvature(
         name=curvature,
