@@ -3,8 +3,9 @@
     A = Σ a aᵀ / P_f      over real positions, once for all layers that read the same tensor
     S = Σ δ δᵀ / N_f      over positions and sequences, averaged over label samples
 
-Counts are kept beside the sums, so that any scaling can be recovered. Scaled so, A ⊗ S is the curvature *per
-sequence* under K-FAC's assumption that positions are independent, and its damping is comparable to EK-FAC's.
+Counts are kept beside the sums, so that any scaling can be recovered. Positions are a layer's own: the tokens of a
+sequence, the locations of a convolution, one for a layer that reads a pooled row. Scaled so, A ⊗ S is the curvature
+*per sequence* under K-FAC's assumption that positions are independent, and its damping is comparable to EK-FAC's.
 """
 
 from __future__ import annotations
@@ -31,16 +32,21 @@ class Moments(Part):
         zeros = lambda size: torch.zeros(size, size, dtype=dtype, device=device)  # noqa: E731
         self.sums: Sums = {f"inputs.{layer.reads}": zeros(layer.inputs) for layer in layers.values()}
         self.sums |= {f"outputs.{layer.name}": zeros(layer.outputs) for layer in layers.values()}
-        self.sums |= {name: torch.zeros((), dtype=torch.int64) for name in ("sequences", "positions")}
+        counts = ["sequences", "positions", *(f"positions.{layer.reads}" for layer in layers.values())]
+        self.sums |= {name: torch.zeros((), dtype=torch.int64) for name in counts}
+        self.shape, self.real = torch.Size(), 0
 
     def begin(self, batch: Batch, sample: int) -> None:
         self.sample = sample
         if sample == 0:
+            self.shape, self.real = batch.real.shape, int(batch.real.sum())
             self.sums["sequences"] += len(batch)
-            self.sums["positions"] += batch.real.sum().cpu()
+            self.sums["positions"] += self.real
 
     def update(self, trace: LayerTrace) -> None:
         if trace.first and self.sample == 0:  # inputs do not depend on the labels
             add_gram(self.sums[f"inputs.{trace.shared.name}"], trace.inputs.flatten(0, 1))
+            rows = trace.inputs.shape[:2]  # the batch's positions, of which some are padding, or the layer's own
+            self.sums[f"positions.{trace.shared.name}"] += self.real if rows == self.shape else rows.numel()
         grads = trace.output_grads.flatten(0, 1)
         add_gram(self.sums[f"outputs.{trace.layer}"], grads if self.samples == 1 else grads * self.samples**-0.5)
