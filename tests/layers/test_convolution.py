@@ -89,6 +89,10 @@ def test_matrices_and_parameters_are_two_spellings():
     assert again.keys() == parameters.keys()
     for name, parameter in parameters.items():
         assert torch.equal(again[name], parameter)
+    two = {name: torch.stack([matrix, 2 * matrix]) for name, matrix in matrices.items()}
+    mapped = torch.func.vmap(lambda one: as_parameters(layers, one))(two)
+    for name, parameter in parameters.items():
+        assert torch.equal(mapped[name], torch.stack([parameter, 2 * parameter]))
     some = as_parameters(layers, {"grouped.group1": matrices["grouped.group1"]})
     assert not some["grouped.weight"][:3].any()
     assert torch.equal(some["grouped.weight"][3:], parameters["grouped.weight"][3:])

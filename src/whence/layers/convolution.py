@@ -86,9 +86,8 @@ class ConvolutionAdapter:
         """A group's part of a weight or bias in its place, the other groups' zero."""
         if self.groups == 1:
             return share
-        whole = share.new_zeros(len(share) * self.groups, *share.shape[1:])
-        whole[self.group * len(share) : (self.group + 1) * len(share)] = share
-        return whole
+        before, after = (count * len(share) for count in (self.group, self.groups - self.group - 1))
+        return functional.pad(share, [0, 0] * (share.ndim - 1) + [before, after])
 
 
 def patches(source: Float[Tensor, "n c *space"], module: Convolution) -> Float[Tensor, "n i t"]:

@@ -1,7 +1,7 @@
 """Between the space of layers, ``[o i]`` each, and the model's own parameters by name.
 
 One module may be several layers (the groups of a convolution), so that a parameter is the sum of what each of them
-says of it. Leading axes are not taken: map over queries with `torch.func.vmap`, or one by one.
+says of it. Leading axes are not taken: map over queries with `torch.func.vmap`.
 """
 
 from __future__ import annotations

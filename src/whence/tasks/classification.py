@@ -38,7 +38,7 @@ class Classification:
         self, model: nn.Module, batch: Batch, *, labels: Labels = "true", seed: int = 0, sample: int = 0
     ) -> Float[Tensor, " n"]:
         """Cross-entropy of each example, in nats; of class ``sample``, times √p of it, where labels are expected."""
-        logits = _logits(model, batch)
+        logits = self.outputs(model, batch)
         wide = torch.promote_types(logits.dtype, torch.float32)
         target = batch.targets
         if labels == "sampled":
@@ -53,7 +53,7 @@ class Classification:
     def label_count(self, model: nn.Module, batch: Batch) -> int:
         """The number of classes."""
         with torch.no_grad():
-            return _logits(model, batch).shape[1]
+            return self.outputs(model, batch).shape[1]
 
     def measurement(self, model: nn.Module, batch: Batch) -> Float[Tensor, " n"]:
         """The measurement log p(label | input)."""

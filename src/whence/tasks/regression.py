@@ -39,7 +39,7 @@ class Regression:
         Expected labels are ŷ = h − e_k for each output k in turn: their gradients are those of the outputs, whose
         products sum to E[(h − ŷ)(h − ŷ)ᵀ] = I, and the curvature is the Gauss-Newton matrix itself.
         """
-        prediction = model(batch.inputs).flatten(1)
+        prediction = self.outputs(model, batch)
         target = batch.targets.view_as(prediction)
         if labels == "sampled":
             target = prediction.detach() + _normals(prediction, batch, seed, sample)
@@ -51,7 +51,7 @@ class Regression:
     def label_count(self, model: nn.Module, batch: Batch) -> int:
         """The number of outputs."""
         with torch.no_grad():
-            return model(batch.inputs).flatten(1).shape[1]
+            return self.outputs(model, batch).shape[1]
 
     def measurement(self, model: nn.Module, batch: Batch) -> Float[Tensor, " n"]:
         """−½‖h − y‖²."""
