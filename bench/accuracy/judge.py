@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,16 @@ from torch import Tensor
 
 from bench.accuracy.tasks import Problem
 from whence.curvature import Curvature
+from whence.curvature.ggn import GaussNewton
+from whence.curvature.inverse import INVERSES, Inverse
 from whence.data.queries import QueryBatch
 from whence.errors import WhenceError
 from whence.evaluate.pbrf import pbrf
 from whence.evaluate.statistics import mean_over_queries, pearson, spearman
+from whence.influence.query import Queries
 from whence.jobs.fit import fit
 from whence.jobs.query import query_gradients
-from whence.jobs.refine import make_inverse, refined_queries
+from whence.jobs.refine import make_inverse, query_vectors, refined_queries
 from whence.jobs.score import score, self_influence
 
 DAMPING = 0.1
@@ -42,12 +46,20 @@ def judge(problem: Problem, say: Callable[[str], None]) -> dict[str, Any]:
     say(f"{problem.name}: pbrf")
     truth, seconds["pbrf"] = timed(
         lambda: pbrf(
-            problem.model, ekfac.tracked(problem.model), ekfac.dampings, problem.data, problem.task, queries, points
+            problem.model,
+            ekfac.tracked(problem.model),
+            ekfac.dampings,
+            problem.data,
+            problem.task,
+            queries,
+            points,
+            steps=problem.steps,
         )
     )
     response = truth.response.double().numpy()
     rows = {name: found.double().numpy() for name, found in scores.items()}
-    sweep = {str(value): _sweep(problem, ekfac, queries, points, value) for value in SWEEP}
+    say(f"{problem.name}: ablation")
+    sweep = {str(value): _ablation(problem, ekfac, queries, value) for value in SWEEP} if problem.ablate else {}
     return {
         "task": problem.name,
         "note": problem.note,
@@ -87,17 +99,13 @@ def estimates(
         say(f"{problem.name}: {name}")
         made, fitting = (ekfac, fitted) if name == "ekfac" else timed(lambda name=name: _fit(problem, name))
         curvature = made.with_damping(ekfac.dampings)  # all invert the same Λ
-        found, more = timed(
-            lambda c=curvature: _score(problem, c, query_gradients(c, model, queries, task=task, rank="full"))
-        )
+        found, more = timed(lambda c=curvature: _score(problem, c, _asked(problem, c, queries)))
         scores[name], seconds[name] = found[:, points], fitting + more
     for name in SOLVED:
         say(f"{problem.name}: {name}")
         try:
-            inverse = make_inverse(name, ekfac, model, task=task, data=data)
-            (found, reports), spent = timed(
-                lambda inverse=inverse: _solved(problem, inverse, ekfac, queries)
-            )
+            inverse = _inverse(problem, name, ekfac)
+            (found, reports), spent = timed(lambda inverse=inverse: _solved(problem, inverse, ekfac, queries))
         except WhenceError as error:
             notes[name] = str(error)
             continue
@@ -120,27 +128,53 @@ def _fit(problem: Problem, curvature: str) -> Curvature:
     )
 
 
-def _score(problem: Problem, curvature: Curvature, queries: Any) -> Tensor:
+def _score(problem: Problem, curvature: Curvature, queries: Queries) -> Tensor:
     found = score(curvature, queries, problem.data, model=problem.model, task=problem.task)
     assert found is not None
     return found.total
 
 
-def _solved(problem: Problem, inverse: Any, ekfac: Curvature, queries: list[QueryBatch]) -> tuple[Tensor, list[Any]]:
+def _asked(problem: Problem, curvature: Curvature, queries: list[QueryBatch]) -> Queries:
+    return query_gradients(curvature, problem.model, queries, task=problem.task, rank="full")
+
+
+def _inverse(problem: Problem, name: str, ekfac: Curvature) -> Inverse:
+    return make_inverse(name, ekfac, problem.model, task=problem.task, data=problem.data)
+
+
+def _solved(
+    problem: Problem, inverse: Inverse, ekfac: Curvature, queries: list[QueryBatch]
+) -> tuple[Tensor, list[Any]]:
     solved, reports = refined_queries(inverse, ekfac, problem.model, queries, task=problem.task, rank="full")
     return _score(problem, ekfac, solved), reports
 
 
-def _sweep(
-    problem: Problem, ekfac: Curvature, queries: list[QueryBatch], points: list[int], value: float
-) -> dict[str, float]:
-    """How close EK-FAC is to the exact solve at another damping."""
+def _ablation(problem: Problem, ekfac: Curvature, queries: list[QueryBatch], value: float) -> dict[str, float]:
+    """How close block-diagonal G, EK-FAC and K-FAC are to the exact solve at another damping, over all training data."""
     damped = ekfac.with_damping(value)
-    mine = _score(problem, damped, query_gradients(damped, problem.model, queries, task=problem.task, rank="full"))
-    inverse = make_inverse("exact", damped, problem.model, task=problem.task, data=problem.data)
-    truth, _ = _solved(problem, inverse, damped, queries)
-    pairs = (found[:, points].double().numpy() for found in (mine, truth))
-    return {"ekfac_with_exact": float(np.nanmean(pearson(*pairs)))}
+    truth, _ = _solved(problem, _inverse(problem, "exact", damped), damped, queries)
+    kfac = _fit(problem, "kfac").with_damping(damped.dampings)
+    found = {"block_diagonal": _blocks(problem, damped, queries)}
+    for name, curvature in (("ekfac", damped), ("kfac", kfac)):
+        found[name] = _score(problem, curvature, _asked(problem, curvature, queries))
+    exact = truth.double().numpy()
+    return {name: float(np.nanmean(pearson(scores.double().numpy(), exact))) for name, scores in found.items()}
+
+
+def _blocks(problem: Problem, ekfac: Curvature, queries: list[QueryBatch]) -> Tensor:
+    """Scores with each layer's own block of G solved exactly, the blocks between layers left out."""
+    model, task = problem.model, problem.task
+    layers = ekfac.tracked(model)
+    grads, measured = query_vectors(model, layers, queries, range(problem.queries), task)
+    solved = {}
+    for layer in layers:
+        name = layer.name
+        alone = replace(ekfac, blocks={name: ekfac.blocks[name]}, reads={name: ekfac.reads[name]}).with_damping(
+            {name: ekfac.dampings[name]}
+        )
+        inverse = INVERSES["exact"](alone, GaussNewton(model, (layer,), task, problem.data))
+        solved[name] = inverse.solve({name: grads[name]})[name]
+    return _score(problem, ekfac, Queries(solved, torch.zeros(problem.queries), measured, None))
 
 
 def _queries(problem: Problem, asked: list[int]) -> list[QueryBatch]:
