@@ -241,7 +241,7 @@ def test_value_curves_remove_the_worst_first_and_add_the_best_first():
 
 def test_on_ridge_each_gap_of_the_ladder_is_what_theory_says():
     """Warm and cold starts find one minimum; θˢ is that minimum, so proximity is all of the rest but the solver."""
-    n, d = 16, 2
+    n, d = 40, 2
     x = normal(n, d)
     y = x @ normal(d, 1, seed=3) + normal(n, 1, seed=4)
     model = nn.Sequential(nn.Linear(d, 1, bias=False)).double()
@@ -256,7 +256,17 @@ def test_on_ridge_each_gap_of_the_ladder_is_what_theory_says():
     warm = Bank(model, task, examples, recipe, start=lambda _: theta)
     solves = {
         objective: pbrf(
-            model, layers, {"0": RIDGE}, data, task, queries, points, objective=objective, tolerance=1e-5, rounds=6
+            model,
+            layers,
+            {"0": RIDGE},
+            data,
+            task,
+            queries,
+            points,
+            objective=objective,
+            epsilon=1 / n,
+            tolerance=1e-5,
+            rounds=6,
         )
         for objective in ("loss", "bregman")
     }

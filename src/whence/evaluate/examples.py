@@ -35,10 +35,9 @@ def rows(examples: Batch, chosen: Int64[Tensor, " m"]) -> Batch:
     """Some examples as a batch, as wide as the longest of them."""
     batch = _take(examples, chosen.to(examples.ids.device))
     width = int(batch.real.sum(1).max())
-    if width == batch.real.shape[1] or not _has_positions(batch):
+    if width == batch.real.shape[1]:
         return batch
-    cut = {name: getattr(batch, name)[:, :width] for name in ("inputs", "targets", "real", "scored")}
-    return replace(batch, **cut)
+    return replace(batch, **{name: getattr(batch, name)[:, :width] for name in _wide(batch)})
 
 
 def content(examples: Batch) -> str:
@@ -46,10 +45,12 @@ def content(examples: Batch) -> str:
     return tensors_fingerprint({name: getattr(examples, name) for name in ("inputs", "targets", "real", "scored")})
 
 
-def _has_positions(batch: Batch) -> bool:
-    """Whether rows are sequences of positions, and so may be padded and cut."""
+def _wide(batch: Batch) -> list[str]:
+    """The fields of a batch of sequences that have positions, and so may be padded and cut."""
     shape = batch.real.shape
-    return shape[1] > 1 and batch.inputs.shape[:2] == shape and batch.targets.shape[:2] == shape
+    tokens = not batch.targets.is_floating_point() and batch.targets.shape == shape  # else labels or values
+    named = [name for name in ("inputs", *(["targets"] if tokens else [])) if getattr(batch, name).shape[:2] == shape]
+    return [*named, "real", "scored"]
 
 
 def _take(batch: Batch, chosen: Tensor) -> Batch:
@@ -60,8 +61,7 @@ def _padded(batch: Batch, width: int) -> Batch:
     missing = width - batch.real.shape[1]
     if missing == 0:
         return batch
-    wide = {name: _pad(getattr(batch, name), missing) for name in ("inputs", "targets", "real", "scored")}
-    return replace(batch, **wide)
+    return replace(batch, **{name: _pad(getattr(batch, name), missing) for name in _wide(batch)})
 
 
 def _pad(tensor: Tensor, missing: int) -> Tensor:

@@ -82,7 +82,7 @@ def label_losses(model: nn.Module, task: Task, data: Data) -> Float[Tensor, " n"
 def margins(model: nn.Module, task: Task, data: Data) -> Float[Tensor, " n"]:
     """The label's logit minus the highest other's: negative where the model would say something else.
 
-    Minus this is a suspicion. For classification, and for language models with one scored position an example.
+    Minus this is a suspicion. For classification.
     """
 
     def margin(batch: Any) -> Tensor:
@@ -90,7 +90,7 @@ def margins(model: nn.Module, task: Task, data: Data) -> Float[Tensor, " n"]:
         targets = batch.targets.view(logits.shape[:2])[..., None]
         own = logits.gather(-1, targets)[..., 0]
         other = logits.scatter(-1, targets, -torch.inf).amax(-1)
-        return torch.where(batch.scored, own - other, 0.0).sum(1)
+        return (own - other).flatten()
 
     return _each(model, data, margin)
 

@@ -52,7 +52,7 @@ def at(model: nn.Module, parameters: State) -> nn.Module:
 
 def example_losses(task: Task, model: nn.Module, batch: Batch) -> Float[Tensor, " n"]:
     """The loss of `Task.loss`, in a form that can be mapped over models."""
-    return losses(task, outputs(task, model, batch), batch).sum(1) if has_outputs(task) else task.loss(model, batch)
+    return losses(task, outputs(task, model, batch), batch) if has_outputs(task) else task.loss(model, batch)
 
 
 def parameters_of(model: nn.Module) -> dict[str, Tensor]:

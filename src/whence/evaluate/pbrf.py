@@ -27,14 +27,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from whence.curvature.block import Block
 from whence.data.queries import QueryBatch
 from whence.errors import InvalidSetting, NumericalError
+from whence.evaluate.coordinates import Coordinates
 from whence.evaluate.examples import collect, rows
 from whence.evaluate.models import evaluating, measure
 from whence.evaluate.proximal import Members, Objective, Problem, solve
 from whence.evaluate.training import Progress
 from whence.layers import TrackedLayer
 from whence.types import Data, Task
+
+SHARE_OF_A_COPY = 0.1
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,10 @@ def pbrf(
     queries: Sequence[QueryBatch],
     points: Sequence[int],
     *,
+    blocks: Mapping[str, Block] | None = None,
     epsilon: float | None = None,
     objective: Objective = "bregman",
-    tolerance: float = 1e-2,
+    tolerance: float = 2e-3,
     steps: int = 300,
     rounds: int = 4,
     seed: int = 0,
@@ -126,9 +131,13 @@ def pbrf(
     Args:
         layers: What may move; the rest of the model is frozen. `Curvature.tracked` gives a curvature's.
         dampings: λ of each layer: `Curvature.dampings`.
-        data: The N examples of the mean. A step takes one of its batches, so one batch of all is full-batch Adam.
+        data: The N examples of the mean. A step of the first round takes one of its batches, of the next four, and
+            so on until it takes all; one batch of all is the surest.
         points: Sequence numbers of z_m.
-        epsilon: Weight added to z_m and taken from it; 1/N, one copy, when not given.
+        blocks: The curvature's, `Curvature.blocks`: the eigenbasis to solve in, which makes a solve shorter and
+            changes nothing of where it ends.
+        epsilon: Weight added to z_m and taken from it; a tenth of a copy, 0.1/N, when not given. A whole copy moves
+            an overfitted model far from linearly (`Responses.asymmetry` says how far).
         tolerance: Of the final gradient norm, as a share of ε‖∇L(z_m)‖.
         steps: Of the first round; each further one is half as long again.
         rounds: How many at most. What has not converged by then is said so in the result, not refused.
@@ -140,20 +149,21 @@ def pbrf(
         NumericalError: If a solve becomes NaN or inf; names the point.
     """
     count = data.sequences
-    epsilon = 1 / count if epsilon is None else epsilon
+    epsilon = SHARE_OF_A_COPY / count if epsilon is None else epsilon
     for name, value in {"epsilon": epsilon, "tolerance": tolerance, "steps": steps, "rounds": rounds}.items():
         if not value > 0:
             raise InvalidSetting(f"{name} must be positive, not {value}")
     if not points:
         raise InvalidSetting("no training point was chosen to solve for")
     began = time.perf_counter()
-    problem = Problem(model, layers, dampings, data, task, objective, epsilon)
+    space = Coordinates(layers, dict(model.named_parameters()), dampings, blocks)
+    problem = Problem(model, space, data, task, objective, epsilon)
     with evaluating(model):
         at_solutions, reached = _solve_all(
             problem, data, queries, list(points), tolerance, steps, rounds, seed, at_once, progress
         )
     last = len(points) - 1
-    before = measure(task, model, {name: t[None] for name, t in problem.theta.items()}, queries)[0]
+    before = measure(task, model, {name: t[None] for name, t in space.theta.items()}, queries)[0]
     settings = {
         "objective": objective,
         "epsilon": epsilon,
@@ -163,7 +173,7 @@ def pbrf(
         "batches": len(problem.batches),
         "examples": count,
         "seed": seed,
-        "dtype": str(next(iter(problem.theta.values())).dtype).removeprefix("torch."),
+        "dtype": str(next(iter(space.theta.values())).dtype).removeprefix("torch."),
         "control_gradient_norm": float(reached[-1]),
     }
     return Responses(
@@ -205,7 +215,7 @@ def _solve_all(
             rows(chosen, member),
             weight[part],
             {name: value[member] for name, value in scale.items()},
-            problem.epsilon**2 * worth[member],
+            worth[member],
             problem.epsilon * norm[member],
         )
         stack, reached = solve(problem, members, tolerance, steps, rounds, seed)
