@@ -45,9 +45,9 @@ def _page(tasks: list[dict[str, Any]]) -> list[str]:
         "",
         "Made by `python -m bench.accuracy DATA` from `bench/results/accuracy.json`; not edited by hand.",
         "",
-        "Pearson correlation of scores with the proximal Bregman response (METHOD of `whence.evaluate.pbrf`), a test",
-        "example at a time over the same training points, averaged. All estimators and PBRF use one λ a layer, a tenth of",
-        "EK-FAC's mean eigenvalue. In brackets: 95 % bootstrap over test examples.",
+        "Pearson correlation of scores with the proximal Bregman response (`whence.evaluate.pbrf`), a test example at",
+        "a time over the same training points, averaged. All estimators and PBRF use one λ a layer, a tenth of EK-FAC's",
+        "mean eigenvalue. In brackets: 95 % bootstrap over test examples.",
         "",
         "| task | train | points × queries | " + " | ".join(NAMES[m] for m in METHODS) + " |",
         "|---|--:|--:|" + "--:|" * len(METHODS),
@@ -71,11 +71,11 @@ def _page(tasks: list[dict[str, Any]]) -> list[str]:
             lines.append(f"| `{task['task']}` | {damping} | " + " | ".join(cells) + " |")
     lines += ["", "## What was run", ""]
     for task in tasks:
-        made = task["trained"]
+        made, truth = task["trained"], task["pbrf"]
         lines.append(
-            f"- `{task['task']}`: {task['note']}; rate {made['rate']}, L2 {made['decay']}; loss {made['train_loss']:.3g} "
-            f"in training, {made['valid_loss']:.3g} in validation. PBRF: final gradient norm "
-            f"{task['pbrf']['gradient_norm']['median']:.2g} of ε‖∇L‖ (median), asymmetry {task['pbrf']['asymmetry']:.2g}."
+            f"- `{task['task']}`: {task['note']}; rate {made['rate']}, L2 {made['decay']}; loss "
+            f"{made['train_loss']:.3g} in training, {made['valid_loss']:.3g} in validation. PBRF: final gradient norm "
+            f"{truth['gradient_norm']['median']:.2g} of ε‖∇L‖ (median), asymmetry {truth['asymmetry']:.2g}."
         )
         lines += [f"  - {NAMES[name]}: {note}" for name, note in task["notes"].items()]
     return lines
