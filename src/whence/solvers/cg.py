@@ -10,6 +10,9 @@ step. After k products x is the best (in the norm of A) of all combinations of M
 *start at* M⁻¹ b costs a product for its residual and leaves a subset of these to choose from: never better. So the
 warm start from EK-FAC is had for nothing, and ``start`` is for answers from elsewhere, such as another damping's.
 
+Rounding is amplified from step to step (the directions lose their orthogonality), so that two runs over data cut
+otherwise agree to the tolerance, not to the last digit; after five steps they still agree to nearly all of them.
+
 Sources: Hestenes & Stiefel 1952; Shewchuk 1994; the link to Lanczos: Saad, Iterative Methods, section 6.7.
 """
 
