@@ -5,9 +5,9 @@ r"""The sampled Fisher, inverted exactly, in place of EK-FAC.
 EK-FAC spreads each layer's curvature over all of its directions; where there are fewer sequences than weights, G has
 none in most of them, and it is there that EK-FAC is furthest from it. F̂ keeps G's null space, the correlations between
 layers and those inside them, and pays with noise. It is for training sets of some thousand sequences: R is as large as
-that many gradients. Where G has far more rows than R (a language model) its answers rank well and are much too long, since
-it lets Λ alone decide outside its rows; CG on G mends the length with its first product, and preconditioned so it needs
-about half of the products that it needs with EK-FAC.
+that many gradients. Where G has far more rows than R (a language model) its answers rank well and are much too long,
+since it lets Λ alone decide outside its rows; CG on G mends the length with its first product, and preconditioned so
+it needs about half of the products that it needs with EK-FAC.
 """
 
 from __future__ import annotations
