@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from whence.layers import adapter_for
+from whence.layers import adapters_for
 from whence.tasks import CausalLM, Classification, Regression
-from whence.testing import dense, tiny, toys
+from whence.testing import convnets, dense, tiny, toys
 from whence.types import Batch
 
 
@@ -49,6 +49,10 @@ def table(*sizes: int, bias: bool = True, regression: bool = False) -> Case:
     return Case(model, linears(model), rows, "numbers" if regression else "classes")
 
 
+def pictures(model: nn.Module) -> Case:
+    return Case(model, linears(model), toys.images(), "classes")
+
+
 def architecture(name: str, tied: bool | None = None) -> Case:
     model = tiny.huggingface(name, tied=tied)
     blocks = next(key for key, part in model.named_modules() if isinstance(part, nn.ModuleList))
@@ -57,7 +61,8 @@ def architecture(name: str, tied: bool | None = None) -> Case:
 
 
 def linears(model: nn.Module, prefix: str = "") -> list[str]:
-    return [prefix + name for name, part in model.named_modules() if adapter_for(part) is not None]
+    """Every layer that can be tracked, the groups of a convolution one by one."""
+    return [prefix + name + a.suffix for name, part in model.named_modules() for a in adapters_for(part)]
 
 
 OURS: dict[str, Callable[[], Case]] = {
@@ -67,6 +72,8 @@ OURS: dict[str, Callable[[], Case]] = {
     "mlp": lambda: table(4, 5, 3),
     "mlp without bias": lambda: table(4, 5, 3, bias=False),
     "regression": lambda: table(4, 5, 2, regression=True),
+    "resnet": lambda: pictures(convnets.tiny_resnet()),
+    "odd convolutions": lambda: pictures(convnets.odd_convolutions()),
 }
 THEIRS: dict[str, Callable[[], Case]] = {
     f"{name}{' tied' if tied else ''}": lambda name=name, tied=tied: architecture(name, tied)  # type: ignore[misc]

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from whence.jobs.score import score as score
     from whence.jobs.score import self_influence as self_influence
     from whence.jobs.settings import RunSettings as RunSettings
+    from whence.jobs.value import suspects as suspects
+    from whence.jobs.value import value as value
     from whence.tasks import CausalLM as CausalLM
     from whence.tasks import Classification as Classification
     from whence.tasks import Regression as Regression
@@ -54,6 +56,8 @@ _HOME = {
     "score": "whence.jobs.score",
     "self_influence": "whence.jobs.score",
     "RunSettings": "whence.jobs.settings",
+    "suspects": "whence.jobs.value",
+    "value": "whence.jobs.value",
     "CausalLM": "whence.tasks",
     "Classification": "whence.tasks",
     "Regression": "whence.tasks",

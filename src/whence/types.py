@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-Labels = Literal["true", "sampled"]
-"""Whose labels a loss is taken at: the data's, or labels drawn from the model itself (Fisher)."""
+Labels = Literal["true", "sampled", "expected"]
+"""Whose labels a loss is taken at: the data's, labels drawn from the model itself (Fisher), or each label in turn,
+weighted by its probability (the Fisher without sampling; only where labels are few)."""
 
 Gradients = dict[str, Tensor]
 """Layer name → ``[q o i]``: the space that curvatures, queries and scores act on."""
@@ -115,9 +116,47 @@ class Task(Protocol):
 
         Args:
             labels: ``"sampled"`` takes labels drawn from the model, keyed by (seed, document, position, sample).
+                ``"expected"`` takes label number ``sample`` of `label_count`, the loss multiplied by the square
+                root of the label's probability: products of two gradients, *summed* over ``sample``, are then
+                their exact expectation over labels.
+        """
+        ...
+
+    def label_count(self, model: torch.nn.Module, batch: Batch) -> int:
+        """How many labels the exact expectation runs over.
+
+        Raises:
+            InvalidSetting: If they are too many to take one by one.
         """
         ...
 
     def measurement(self, model: torch.nn.Module, batch: Batch) -> Float[Tensor, " n"]:
         """What a query asks about, minus the loss at the true labels: log p(completion | prompt)."""
+        ...
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """A loss as a function of the model's outputs: a row a scored position, rows independent of one another."""
+
+    def hessian(self, outputs: Float[Tensor, "m c"], directions: Float[Tensor, "q m c"]) -> Float[Tensor, "q m c"]:
+        """The second derivative of each row's loss in its outputs, applied to directions."""
+        ...
+
+    def root(self, outputs: Float[Tensor, "m c"], column: int) -> Float[Tensor, "m c"]:
+        """One column, of each row, of a matrix whose product with its transpose is `hessian`."""
+        ...
+
+
+@runtime_checkable
+class OutputTask(Task, Protocol):
+    """A task whose loss can be taken apart at the model's outputs, as the Gauss-Newton matrix needs."""
+
+    @property
+    def likelihood(self) -> Likelihood: ...
+
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> Float[Tensor, "m c"]:
+        """Logits or predictions: a row for each scored position in the order of ``batch.scored.nonzero()``, or for
+        each example where an example has one output.
+        """
         ...

@@ -34,6 +34,7 @@ ONLY_IN = {
     "datasets": {"data/hub.py"},
     "cyclopts": {"cli"},
     "playwright": set(),
+    "PIL": {"data/images.py"},
 }
 """Libraries that one file or package may import."""
 

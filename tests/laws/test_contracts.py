@@ -11,7 +11,7 @@ from whence.artifacts.manifest import Manifest
 from whence.curvature import CURVATURES
 from whence.jobs.fit import fit
 from whence.jobs.stored_curvature import load_curvature, save_curvature
-from whence.layers import ADAPTERS, adapter_for
+from whence.layers import ADAPTERS, adapters_for
 from whence.tasks import TASKS
 from whence.testing import contracts, tiny, toys
 
@@ -19,7 +19,13 @@ MODULES = {
     "linear": lambda: nn.Linear(3, 4),
     "linear without bias": lambda: nn.Linear(3, 4, bias=False),
     "conv1d": lambda: tiny.conv1d(3, 4),
+    "convolution": lambda: nn.Conv2d(3, 4, (2, 3), stride=(1, 2), padding=(1, 0), dilation=(2, 1)),
+    "convolution in line, without bias": lambda: nn.Conv1d(
+        3, 4, 3, padding="same", padding_mode="circular", bias=False
+    ),
 }
+READ = {"linear": (2, 5, 3), "conv1d": (2, 5, 3), "convolution": (2, 3, 4, 5), "convolution in line": (2, 3, 5)}
+"""What each is called with."""
 
 
 @pytest.mark.parametrize("check", contracts.TASK, ids=contracts.name_of)
@@ -32,14 +38,26 @@ def test_tasks(name, check):
 @pytest.mark.parametrize("check", contracts.ADAPTER, ids=contracts.name_of)
 @pytest.mark.parametrize("name", MODULES)
 def test_adapters(name, check):
-    inputs = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    shape = READ.get(name.split(",")[0], READ[name.split()[0]])
+    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     check(contracts.AdapterCase(ADAPTERS[name.split()[0]], MODULES[name]().double(), inputs))
+
+
+@pytest.mark.parametrize("check", contracts.ADAPTER, ids=contracts.name_of)
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_group_of_a_convolution(bias, check):
+    module = nn.Conv2d(4, 6, 2, groups=2, padding=1, padding_mode="reflect", bias=bias).double()
+    inputs = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    adapters = adapters_for(module)
+    assert [adapter.suffix for adapter in adapters] == [".group0", ".group1"]
+    for adapter in adapters:
+        check(contracts.AdapterCase(adapter, module, inputs))
 
 
 def test_every_adapter_has_a_module_to_be_checked_on():
     assert {name.split()[0] for name in MODULES} == set(ADAPTERS)
     for name, make in MODULES.items():
-        assert adapter_for(make()) is ADAPTERS[name.split()[0]]
+        assert adapters_for(make()) == (ADAPTERS[name.split()[0]],)
 
 
 def save_and_load(folder):

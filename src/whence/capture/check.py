@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -66,7 +66,7 @@ def _from_hooks(
     alone = [_alone(layer) for layer in layers]
     with capture(model, alone, batch.real, keep) as seen:
         loss = task.loss(model, batch)
-        groups: dict[tuple[int, bool], str] = {}
+        groups: dict[tuple[int, bool, Hashable], str] = {}
         for layer in alone:
             if layer.name not in seen:
                 raise LayerError(
@@ -74,7 +74,8 @@ def _from_hooks(
                 )
             if seen[layer.name].ndim == 2 and len(seen[layer.name]) == len(batch) < batch.real.numel():
                 pooled.add(layer.name)
-            reads[layer.name] = groups.setdefault((id(seen[layer.name]), layer.bias), layer.name)
+            how = layer.adapter.reading(layer.module)
+            reads[layer.name] = groups.setdefault((id(seen[layer.name]), layer.bias, how), layer.name)
         loss.sum().backward()
     return grads, reads, pooled
 
@@ -91,7 +92,7 @@ def _from_autograd(model: nn.Module, layers: Sequence[TrackedLayer], task: Task,
     try:
         for parameter, _ in wanted:
             parameter.requires_grad_(False)
-        flat = [parameter for layer in layers for parameter in layer.parameters()]
+        flat = list({id(parameter): parameter for layer in layers for parameter in layer.parameters()}.values())
         for parameter in flat:
             parameter.requires_grad_(True)
         model.eval()
@@ -100,11 +101,10 @@ def _from_autograd(model: nn.Module, layers: Sequence[TrackedLayer], task: Task,
             for index in range(len(batch)):
                 last = index == len(batch) - 1
                 grads = torch.autograd.grad(losses[index], flat, retain_graph=not last, allow_unused=True)
-                found = iter(g if g is not None else torch.zeros_like(p) for g, p in zip(grads, flat, strict=True))
+                found = {id(p): torch.zeros_like(p) if g is None else g for g, p in zip(grads, flat, strict=True)}
                 for layer in layers:
-                    weight = next(found)
-                    bias = next(found) if layer.bias else None
-                    rows[layer.name].append(layer.adapter.matrix(weight, bias))
+                    weight, *bias = (found[id(parameter)] for parameter in layer.parameters())
+                    rows[layer.name].append(layer.adapter.matrix(weight, bias[0] if bias else None))
     finally:
         for module, mode in modes:
             module.training = mode

@@ -103,11 +103,11 @@ class _Recorder:
     def _shared(self, layer: TrackedLayer, source: Tensor) -> SharedInput:
         if layer.readers == 1:
             self.seen[layer.name] = source
-            return SharedInput(layer.reads, self._prepared(layer, source.detach()))
+            return SharedInput(layer.reads, self._input(layer, source.detach()))
         if layer.reads not in self.raw:
             self.raw[layer.reads] = (
                 source,
-                SharedInput(layer.reads, self._prepared(layer, source.detach()), layer.readers),
+                SharedInput(layer.reads, self._input(layer, source.detach()), layer.readers),
             )
         known, shared = self.raw[layer.reads]
         if known is not source:
@@ -118,8 +118,11 @@ class _Recorder:
         self.seen[layer.name] = source
         return shared
 
+    def _input(self, layer: TrackedLayer, source: Tensor) -> Tensor | Callable[[], Tensor]:
+        return (lambda: self._prepared(layer, source)) if layer.adapter.unfolds else self._prepared(layer, source)
+
     def _prepared(self, layer: TrackedLayer, source: Tensor) -> Tensor:
-        rows = positions(source, self.real, layer)
+        rows = positions(layer.adapter.rows(layer.module, source), self.real, layer)
         masked = self.padded and rows.shape[:2] == self.real.shape
         real = self.real[..., None].to(rows.dtype)
         if masked:
@@ -132,7 +135,7 @@ class _Recorder:
     def push(self, name: str, grad: Tensor) -> None:
         """Called in backward, once a layer: makes the trace, hands it over, and forgets it."""
         layer, shared = self.waiting.pop(name)
-        grads = positions(grad, self.real, layer)
+        grads = positions(layer.adapter.output_rows(layer.module, grad), self.real, layer)
         if self.padded and grads.shape[:2] == self.real.shape:
             grads = grads * self.real[..., None].to(grads.dtype)
         first = self.raw.pop(shared.name, None) is not None or shared.readers == 1
@@ -153,7 +156,7 @@ def positions(rows: Tensor, real: Bool[Tensor, "n t"], layer: TrackedLayer) -> T
         return rows.reshape(n, -1, rows.shape[-1])
     raise LayerError(
         f"layer {layer.name} works on rows of shape {tuple(rows.shape)}, which are not {n} examples of {t} positions "
-        "(a routed expert, or positions that were gathered)",
+        "(a routed expert, positions that were gathered, or a convolution with fewer locations)",
         hint="leave it out with --layers",
     )
 
@@ -164,7 +167,7 @@ class _Tap(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, anchor: Tensor, name: str, recorder: _Recorder) -> Tensor:
         ctx.name, ctx.recorder = name, recorder
-        return output.view_as(output)
+        return output.detach()  # not a view as autograd counts them: an in-place ReLU may follow
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
-@dataclass(slots=True, eq=False)
 class SharedInput:
     """The input of one layer, or of several that read the same tensor, for one pass.
 
     Held by its readers' traces alone, and dropped by each once backward has passed it: an input and
     whatever was computed from it (`once`) live until the last reader is done.
+
+    Args:
+        inputs: The rows, or what makes them when first asked (patches are many times what they are cut from).
     """
 
-    name: str
-    inputs: Float[Tensor, "n t i"]
-    readers: int = 1
-    _memo: dict[Hashable, Tensor] = field(default_factory=dict)
+    __slots__ = ("_inputs", "_memo", "name", "readers")
+
+    def __init__(self, name: str, inputs: Tensor | Callable[[], Tensor], readers: int = 1) -> None:
+        self.name, self.readers = name, readers
+        self._inputs = inputs
+        self._memo: dict[Hashable, Tensor] = {}
+
+    @property
+    def inputs(self) -> Float[Tensor, "n t i"]:
+        if not isinstance(self._inputs, Tensor):
+            self._inputs = self._inputs()
+        return self._inputs
 
     def once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """The result of ``compute``, computed for the first reader and kept for the others."""

@@ -30,6 +30,8 @@ from whence.cli.report import report
 from whence.cli.run import run
 from whence.cli.score import score
 from whence.cli.self import self_influence
+from whence.cli.validate import validate
+from whence.cli.value import value
 from whence.errors import WhenceError
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -43,6 +45,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "fit": fit,
     "score": score,
     "self": self_influence,
+    "validate": validate,
+    "value": value,
     "report": report,
 }
 """In the order in which a person meets them, which is the order of the help."""

@@ -2,34 +2,78 @@
 
 from __future__ import annotations
 
-from whence.cli import flags
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from whence.cli import examples, flags
 from whence.cli.output import progress, show
+from whence.errors import InvalidSetting
+
+Labels = Annotated[
+    bool,
+    Parameter(
+        help="Of labelled examples, told as in `whence value`: rank their labels, and say what the model would",
+        show_default=False,
+        negative=(),
+    ),
+]
 
 
 def self_influence(
     run: flags.Run,
     /,
     *,
+    labels: Labels = False,
     model: flags.Model = None,
+    weights: examples.Weights = None,
     train: flags.Train = None,
+    target: examples.Target = None,
+    text: examples.Text = None,
+    size: examples.Size = None,
+    as_is: examples.AsIs = False,
     damping: flags.Damping = None,
     top: flags.Top = None,
     units: flags.Units = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
 ) -> None:
-    """Rank training documents by their influence on themselves.
+    r"""Rank training documents, or labelled examples, by their influence on themselves.
 
     How much the model's loss on a document would fall if it were trained on once
     more. What ranks high is what the model could not learn from the rest:
     mislabelled rows, noise, the unusual. Fits the curvature first where RUN has none.
 
-    Example:
+    With --labels, of pictures, table rows or texts with a label each: prints the
+    most suspect labels beside the most probable other one, and writes
+    RUN/suspects.csv with all of them and RUN/report.html.
+
+    Examples:
       whence self runs/toy --top 50
+      whence self runs/digits --labels --model net.py:make --weights net.safetensors \
+          --train digits/train-images-idx3-ubyte.gz
     """
-    folder, chosen = flags.gather(run, settings, model=model, train=train, damping=damping, top=top)
+    own: dict[str, Any] = {"weights": weights, "target": target, "text": text, "size": size, "as_is": as_is or None}
+    shared: dict[str, Any] = {"model": model, "train": train, "damping": damping, "top": top}
+    if labels:
+        _refuse(units=units, settings=settings, why="cannot be given with --labels")
+        chosen = examples.chosen(run, **shared, **own)
+        from whence.jobs.valued import label_suspects
+
+        with progress() as log:
+            found = label_suspects(run, chosen, log=log)
+        show(found, as_json=json)
+        return
+    _refuse(**own, why="is for labelled examples, and --labels is not given")
+    folder, wanted = flags.gather(run, settings, **shared)
     from whence.jobs.run import run as job
 
     with progress() as log:
-        result = job(folder, chosen, log=log, stop_after="self", units=units)
+        result = job(folder, wanted, log=log, stop_after="self", units=units)
     show(result, as_json=json)
+
+
+def _refuse(*, why: str, **given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidSetting(f"--{name.replace('_', '-')} {why}")

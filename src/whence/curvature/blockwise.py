@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from whence.artifacts.fingerprint import tensors_fingerprint
 from whence.curvature.block import Block
 from whence.curvature.damping import Damping
-from whence.errors import ArtifactMismatch, NumericalError
+from whence.errors import ArtifactMismatch, InvalidSetting, NumericalError
 from whence.layers import TrackedLayer
 from whence.layers.select import track
 from whence.types import Gradients
@@ -33,8 +33,8 @@ class Curvature:
     """Layer → the group of layers that read the same tensor."""
     pooled: tuple[str, ...] = ()
     """Layers applied to one row an example."""
-    damping: Damping | None = field(default_factory=Damping)
-    """None only where nothing is inverted (identity)."""
+    damping: Damping | Mapping[str, float] | None = field(default_factory=Damping)
+    """A rule, or λ of every layer by name; None only where nothing is inverted (identity)."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """How it was fitted, as its manifest records it."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -45,6 +45,8 @@ class Curvature:
         """λ of each layer, in the units of its eigenvalues."""
         if self.damping is None:
             return dict.fromkeys(self.blocks, 0.0)
+        if not isinstance(self.damping, Damping):
+            return {name: self.damping[name] for name in self.blocks}
         found = {name: self.damping.of(block) for name, block in self.blocks.items()}
         dead = [name for name, value in found.items() if not value > 0]
         if dead:
@@ -64,13 +66,23 @@ class Curvature:
         }
         return f"{tensors_fingerprint(tensors)}, damping {self.damping}"
 
-    def with_damping(self, damping: str | float | Damping) -> Curvature:
+    def with_damping(self, damping: str | float | Damping | Mapping[str, float]) -> Curvature:
         """The same curvature, damped otherwise: no refitting is needed. The identity stays undamped.
 
+        Args:
+            damping: A rule, or λ of every layer: another curvature's `dampings`, so that both invert the same Λ.
+
         Raises:
-            InvalidSetting: If the damping is not positive.
+            InvalidSetting: If the damping is not positive, or a layer has none.
         """
-        return self if self.damping is None else replace(self, damping=Damping.parse(damping))
+        if self.damping is None:
+            return self
+        if not isinstance(damping, Mapping):
+            return replace(self, damping=Damping.parse(damping))
+        bad = [name for name in self.blocks if not damping.get(name, 0.0) > 0]
+        if bad:
+            raise InvalidSetting(f"layer {bad[0]} needs a positive λ, and has {damping.get(bad[0], 'none')}")
+        return replace(self, damping={name: damping[name] for name in self.blocks})
 
     def solve(self, grads: Gradients) -> Gradients:
         """(G + λI)⁻¹ g, layer by layer."""

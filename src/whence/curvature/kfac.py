@@ -1,6 +1,6 @@
 """K-FAC: A ⊗ S, as if positions were independent and inputs independent of output gradients.
 
-    stage 1  moments       A = Σ a aᵀ / P_f,  S = Σ δ δᵀ / N_f
+    stage 1  moments       A = Σ a aᵀ / P_f,  S = Σ δ δᵀ / N_f       P_f: positions of this layer
     (once)   eigenbasis    A = Q_A Λ_A Q_Aᵀ,  S = Q_S Λ_S Q_Sᵀ        float64, clamped at zero
              eigenvalues   Λ = λ_S λ_Aᵀ
 
@@ -46,7 +46,10 @@ class KFACEstimator(Estimator):
         unseen: list[str] = []
         for name, layer in self.layers.items():
             if layer.reads not in bases:
-                moment = mirrored(sums.pop(f"inputs.{layer.reads}")) / positions
+                own = int(sums[f"positions.{layer.reads}"])
+                if own != positions:
+                    self.counts[f"positions.{layer.reads}"] = own
+                moment = mirrored(sums.pop(f"inputs.{layer.reads}")) / own
                 basis = eigenbasis(moment, name=f"the inputs of {layer.reads}", dtype=self.store or self.dtype)
                 bases[layer.reads] = basis
                 unseen += _unseen(basis, f"inputs of {layer.reads}")

@@ -39,8 +39,11 @@ class Squares(Part):
             for name, layer in layers.items()
         }
         self.sums["draws"] = torch.zeros(2, dtype=torch.int64)
+        self.sums["sequences"] = torch.zeros((), dtype=torch.int64)
 
     def begin(self, batch: Batch, sample: int) -> None:
+        if sample == 0:
+            self.sums["sequences"] += len(batch)
         self.halves = halves_of(batch, sample)
         self.sums["draws"] += torch.tensor([self.halves.count(half) for half in (0, 1)])
 
@@ -67,4 +70,4 @@ def mean_squares(sums: Sums, name: str, samples: int) -> tuple[Tensor, Tensor | 
     draws = sums["draws"].tolist()
     halves = sums.pop(f"squares.{name}")
     half = halves[0] * (samples / draws[0]) if draws[0] and draws[1] else None
-    return halves.sum(0) * (samples / sum(draws)), half
+    return halves.sum(0) / int(sums["sequences"]), half

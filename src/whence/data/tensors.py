@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -29,6 +30,7 @@ class TensorData:
         units: Work units; by default 16, or as many as there are batches.
         real: Which positions are not padding, ``[n t]``; all of them when not given.
         scored: Which positions carry loss, ``[n t]``; every real one when not given.
+        names: Where each example came from, for messages and reports.
 
     Raises:
         DataError: If the tensors do not fit together, or there are no examples.
@@ -49,6 +51,7 @@ class TensorData:
         units: int | None = None,
         real: Bool[Tensor, "n t"] | None = None,
         scored: Bool[Tensor, "n t"] | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
         if len(inputs) == 0 or len(inputs) != len(targets):
             raise DataError(
@@ -64,7 +67,9 @@ class TensorData:
                 f"real {tuple(real.shape)} and scored {tuple(scored.shape)} do not fit inputs {tuple(inputs.shape)}",
                 hint="both are [n t], and only a real position can be scored",
             )
-        self.inputs, self.targets, self.real, self.scored = inputs, targets, real, scored
+        if names is not None and len(names) != len(inputs):
+            raise DataError(f"{len(names)} names of {len(inputs)} examples", hint="give one name an example")
+        self.inputs, self.targets, self.real, self.scored, self.names = inputs, targets, real, scored, names
         self.batch_size = batch_size
         self._batches = -(-len(inputs) // batch_size)
         count = min(self._batches, FEWEST_UNITS if units is None else units)
@@ -78,8 +83,7 @@ class TensorData:
     def fingerprint(self) -> str:
         """A hash of the tensors and of how they are cut: partial sums of another cut do not fit this one."""
         tensors = {name: getattr(self, name) for name in ("inputs", "targets", "real", "scored")}
-        cut = {"batch_size": self.batch_size, "units": len(self.units)}
-        return settings_fingerprint({"content": tensors_fingerprint(tensors), **cut})
+        return settings_fingerprint({"content": tensors_fingerprint(tensors), **self._settings()})
 
     def batches(self, unit: int) -> Iterator[Batch]:
         for number in range(unit, self._batches, len(self.units)):
@@ -91,7 +95,11 @@ class TensorData:
             yield self._batch(numbers[start : start + self.batch_size])
 
     def name(self, sequence: int) -> str:
-        return f"example {sequence}"
+        return f"example {sequence}" if self.names is None else self.names[sequence]
+
+    def _settings(self) -> dict[str, Any]:
+        """What else a batch depends on."""
+        return {"batch_size": self.batch_size, "units": len(self.units)}
 
     def _run(self, batch: int) -> Tensor:
         return torch.arange(batch * self.batch_size, min((batch + 1) * self.batch_size, self.sequences))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from whence.errors import InvalidSetting
 from whence.jobs.log import Log
 from whence.jobs.progress import Unfinished, count_units, together
 from whence.jobs.stored_curvature import SCHEMA, load_curvature, save_curvature
-from whence.jobs.stream import checked_layers, device_of, find_nonfinite, likelihood_pass
+from whence.jobs.stream import checked_layers, device_of, find_nonfinite, likelihood_pass, small_batch
 from whence.layers.select import Tracked, track
 from whence.types import Data, Labels, Task
 from whence.world import World
@@ -55,8 +55,9 @@ def fit(
         damping: Relative to each layer's mean eigenvalue (0.1), or ``abs:1e-4``. Not part of the fit: changed
             at no cost with `Curvature.with_damping`.
         samples: Label samples a position (with sampled labels).
-        labels: ``sampled`` from the model (the Fisher, equal to the Gauss-Newton matrix), or the data's own:
-            the empirical Fisher, which is neither.
+        labels: ``sampled`` from the model (the Fisher, equal to the Gauss-Newton matrix); ``expected``, the same
+            without sampling, by a pass for each class or output (not for language models); or ``true``, the data's
+            own: the empirical Fisher, which is neither.
         store: What bases and eigenvalues are kept in: ``bfloat16`` halves the disk and costs a little agreement
             (bench/RESULTS.md). ``float32`` means the precision of the sums, float64 where the model is.
         folder: Where to keep what is finished; an interrupted fit continues there. None keeps all in memory.
@@ -70,6 +71,7 @@ def fit(
     log, world = log or Log.silent(), world or World()
     lam = Damping.parse(damping)
     settings = _settings(task, layers, curvature, samples, labels, seed, store, model)
+    passes = task.label_count(model, small_batch(data).to(device_of(model))) if labels == "expected" else samples
     if folder is not None:
         sources = made_from or {"model": model_fingerprint(model), "data": data.fingerprint}
         manifest = Manifest("curvature", SCHEMA, settings, sources)
@@ -80,8 +82,8 @@ def fit(
     log.note(str(tracked.coverage))
     estimator = CURVATURES[curvature](tracked.layers, samples, STORED[store])
     for stage in estimator.stages():
-        _run_stage(stage, estimator, model, tracked, task, data, settings, folder, units, world, log)
-    if estimator.damped:
+        _run_stage(stage, passes, model, tracked, task, data, settings, folder, units, world, log)
+    if estimator.damped and labels != "expected":  # then there is no noise but in the choice of data
         noise = _noise(estimator, model, tracked, task, data, lam, seed) if estimator.half else None
         estimator.notes.append(note_on_noise(noise, data.sequences, samples, labels))
     result = Curvature(
@@ -105,7 +107,7 @@ def fit(
 
 def _run_stage(
     stage: Stage,
-    estimator: Estimator,
+    passes: int,
     model: nn.Module,
     tracked: Tracked,
     task: Task,
@@ -123,7 +125,7 @@ def _run_stage(
         part = stage.empty()
         for batch in data.batches(unit):
             batch = batch.to(device)
-            for sample in range(estimator.samples):
+            for sample in range(passes):
                 part.begin(batch, sample)
                 likelihood_pass(
                     model, tracked.layers, task, batch, part.update, data=data, labels=labels, seed=seed, sample=sample
@@ -182,10 +184,12 @@ def _settings(
         raise InvalidSetting(f"curvature cannot be kept in {store!r}", hint=f"choose one of {', '.join(STORED)}")
     if samples < 1:
         raise InvalidSetting(f"samples must be at least 1, not {samples}")
-    if labels == "true" and samples > 1:
+    if labels not in get_args(Labels):
+        raise InvalidSetting(f"labels cannot be {labels!r}", hint=f"choose one of {', '.join(get_args(Labels))}")
+    if labels != "sampled" and samples > 1:
+        why = "the data's own labels, of which there is one" if labels == "true" else "each label taken once"
         raise InvalidSetting(
-            f"{samples} label samples were asked for with the data's own labels, of which there is one",
-            hint="leave samples at 1, or use labels = sampled",
+            f"{samples} label samples were asked for with {why}", hint="leave samples at 1, or use labels = sampled"
         )
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     globs = [layers] if isinstance(layers, str) else list(layers)

@@ -9,18 +9,26 @@ from torch import nn
 
 from whence.layers.adapter import Adapter, TrackedLayer
 from whence.layers.conv1d import Conv1DAdapter, is_conv1d
+from whence.layers.convolution import ConvolutionAdapter, in_groups, is_convolution
 from whence.layers.linear import LinearAdapter
+from whence.layers.parameters import as_matrices, as_parameters
 
-ADAPTERS: dict[str, Adapter] = {"linear": LinearAdapter(), "conv1d": Conv1DAdapter()}
+ADAPTERS: dict[str, Adapter] = {
+    "linear": LinearAdapter(),
+    "conv1d": Conv1DAdapter(),
+    "convolution": ConvolutionAdapter(),
+}
 
 
-def adapter_for(module: nn.Module) -> Adapter | None:
-    """The adapter of a module, or None where its type is not one we know."""
+def adapters_for(module: nn.Module) -> tuple[Adapter, ...]:
+    """The adapters of a module: one, or one a group of a grouped convolution, or none if we do not know its type."""
     if isinstance(module, nn.Linear):
-        return ADAPTERS["linear"]
+        return (ADAPTERS["linear"],)
     if is_conv1d(module):
-        return ADAPTERS["conv1d"]
-    return None
+        return (ADAPTERS["conv1d"],)
+    if is_convolution(module):
+        return in_groups(module) if module.groups != 1 else (ADAPTERS["convolution"],)
+    return ()
 
 
-__all__ = ["ADAPTERS", "Adapter", "TrackedLayer", "adapter_for"]
+__all__ = ["ADAPTERS", "Adapter", "TrackedLayer", "adapters_for", "as_matrices", "as_parameters"]

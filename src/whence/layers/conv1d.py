@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from whence.layers.adapter import RowWise
+
 
 def is_conv1d(module: nn.Module) -> bool:
     """Told by name and shape, so that transformers need not be imported to look at a model."""
@@ -13,7 +15,7 @@ def is_conv1d(module: nn.Module) -> bool:
     return "transformers.pytorch_utils.Conv1D" in kinds
 
 
-class Conv1DAdapter:
+class Conv1DAdapter(RowWise):
     """``y = x W + b`` with ``W [i o]``."""
 
     def sizes(self, module: nn.Module) -> tuple[int, int]:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from whence.layers.adapter import TrackedLayer
+from whence.layers.convolution import is_convolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Coverage:
     """An account of every parameter of a model."""
 
     rows: tuple[CoverageRow, ...]
+    notes: tuple[str, ...] = ()
+    """What else holds of the model's passes."""
 
     @property
     def total(self) -> int:
@@ -39,7 +44,8 @@ class Coverage:
         left = ", ".join(
             f"{row.kind} {row.parameters / self.total:.1%} ({row.reason})" for row in self.rows if not row.tracked
         )
-        return f"tracked {self.share:.1%} of {self.total:,} parameters; left out: {left or 'nothing'}"
+        line = f"tracked {self.share:.1%} of {self.total:,} parameters; left out: {left or 'nothing'}"
+        return "; ".join([line, *self.notes])
 
 
 def account(model: nn.Module, tracked: Sequence[TrackedLayer], head: str | None) -> Coverage:
@@ -53,13 +59,18 @@ def account(model: nn.Module, tracked: Sequence[TrackedLayer], head: str | None)
                 continue
             seen.add(id(parameter))
             row = (
-                ("linear layers", True, "")
+                ("convolutions" if is_convolution(module) else "linear layers", True, "")
                 if id(parameter) in inside
                 else _left_out(module_name, module, parameter, head)
             )
             count[row] = count.get(row, 0) + parameter.numel()
     rows = (CoverageRow(kind, size, used, reason) for (kind, used, reason), size in count.items())
-    return Coverage(tuple(sorted(rows, key=lambda row: (not row.tracked, -row.parameters))))
+    return Coverage(tuple(sorted(rows, key=lambda row: (not row.tracked, -row.parameters))), _notes(model))
+
+
+def _notes(model: nn.Module) -> tuple[str, ...]:
+    count = sum(isinstance(module, _BatchNorm) for module in model.modules())
+    return (f"batch norm ({count} of them) runs in eval mode, on the statistics kept from training",) if count else ()
 
 
 def _left_out(name: str, module: nn.Module, parameter: nn.Parameter, head: str | None) -> tuple[str, bool, str]:
@@ -69,10 +80,11 @@ def _left_out(name: str, module: nn.Module, parameter: nn.Parameter, head: str |
         return "output head", False, "its factor is vocabulary²; name it in --layers to take it"
     if "norm" in type(module).__name__.lower():
         return "norms", False, "not a linear layer"
-    if parameter.ndim >= 3:
-        return "stacked experts", False, "a 3-D parameter, not a linear layer"
-    from whence.layers import adapter_for
+    from whence.layers import adapters_for
 
-    if adapter_for(module) is not None:
-        return "other linear layers", False, "not chosen by --layers"
+    if adapters_for(module):
+        kind = "other convolutions" if is_convolution(module) else "other linear layers"
+        return kind, False, "not chosen by --layers"
+    if parameter.ndim >= 3 and not isinstance(module, _ConvNd):
+        return "stacked experts", False, "a 3-D parameter, not a linear layer"
     return "other", False, f"{type(module).__name__} is not a linear layer"

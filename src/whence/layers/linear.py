@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from whence.layers.adapter import RowWise
 
-class LinearAdapter:
+
+class LinearAdapter(RowWise):
     """``y = x Wᵀ + b``; a subclass is taken too, and `capture.check` refuses it where its forward says otherwise."""
 
     def sizes(self, module: nn.Module) -> tuple[int, int]:

@@ -1,11 +1,13 @@
 """Which layers take part: presets and globs, and an account of what is left out.
 
-    blocks   every Linear/Conv1D inside the transformer blocks (default); in a model without blocks, every one
+    blocks   every Linear/Conv1D inside the transformer blocks (default); in a model without blocks, every one,
+             convolutions included
     mlp      those of the blocks' MLPs: the set of Grosse et al. 2023
     all      every one that is not the output head or tied
     a glob   matched on module names, or a list of globs: ``model.layers.*.mlp.*``
 
-The output head is taken only when a glob names it.
+The output head is taken only when a glob names it, and so are a language model's convolutions: their locations need
+not be its positions. A grouped convolution is taken whole or not at all.
 """
 
 from __future__ import annotations
@@ -19,14 +21,20 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from whence.errors import LayerError
-from whence.layers import TrackedLayer, adapter_for
+from whence.layers import Adapter, TrackedLayer, adapters_for
+from whence.layers.convolution import is_convolution
 from whence.layers.coverage import Coverage, account
 
 PRESETS = ("blocks", "mlp", "all")
 _MLP = re.compile(r"(^|[._])(mlp|ffn|feed_forward|feedforward|fc1|fc2|fc_in|fc_out|block_sparse_moe|experts?)([._]|$)")
 _BLOCK = re.compile(r"\.\d+(\.|$)")
+
+
+Candidates = dict[str, tuple[nn.Module, Adapter]]
+"""Layer name → its module and adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +64,23 @@ def track(model: nn.Module, layers: str | Sequence[str] = "blocks") -> Tracked:
 
     Raises:
         LayerError: If nothing matches (the nearest names are given), if a named layer cannot be tracked
-            (tied head, quantised or shared weight), or if a head's vocabulary-square factor would not fit.
+            (tied head, quantised or shared weight), if a head's vocabulary-square factor would not fit, or if a
+            batch norm makes one example's gradient depend on the others of its batch.
     """
-    candidates = {name: module for name, module in model.named_modules() if adapter_for(module) is not None}
+    candidates: Candidates = {
+        name + adapter.suffix: (module, adapter)
+        for name, module in model.named_modules()
+        for adapter in adapters_for(module)
+    }
     if not candidates:
         raise LayerError(
-            f"{type(model).__name__} has no Linear or Conv1D module to track",
-            hint="influence is computed for the weights of linear layers; see `whence show --layers`",
+            f"{type(model).__name__} has no Linear, Conv1D, Conv1d or Conv2d module to track",
+            hint="influence is computed for the weights of linear layers and convolutions",
         )
+    _refuse_statistics_of_the_batch(model)
     head = head_name(model)
     names = _chosen(model, candidates, layers, head)
-    tracked = tuple(_tracked(model, name, candidates[name], head) for name in names)
+    tracked = tuple(_tracked(model, name, *candidates[name], head) for name in names)
     _refuse_shared_weights(tracked)
     return Tracked(tracked, account(model, tracked, head))
 
@@ -87,15 +101,13 @@ def is_tied(model: nn.Module) -> bool:
     return out is not None and into is not None and getattr(out, "weight", 0) is getattr(into, "weight", 1)
 
 
-def _chosen(
-    model: nn.Module, candidates: dict[str, nn.Module], layers: str | Sequence[str], head: str | None
-) -> list[str]:
+def _chosen(model: nn.Module, candidates: Candidates, layers: str | Sequence[str], head: str | None) -> list[str]:
     chosen: list[str] = []
     for pattern in [layers] if isinstance(layers, str) else layers:
         if pattern in PRESETS:
             chosen += _preset(model, candidates, pattern, head)
             continue
-        matches = fnmatch.filter(candidates, pattern)
+        matches = [name for name in candidates if _matches(name, candidates[name][1], pattern)]
         if not matches:
             near = difflib.get_close_matches(pattern, [*candidates, *PRESETS], n=4, cutoff=0.3)
             raise LayerError(
@@ -103,11 +115,17 @@ def _chosen(
                 hint=f"nearest names: {', '.join(near)}" if near else f"there are {_some(candidates)}",
             )
         chosen += matches
-    return [name for name in candidates if name in set(chosen)]
+    modules = {id(candidates[name][0]) for name in chosen}  # of a grouped convolution, every group
+    return [name for name, (module, _) in candidates.items() if id(module) in modules]
 
 
-def _preset(model: nn.Module, candidates: dict[str, nn.Module], preset: str, head: str | None) -> list[str]:
-    body = [name for name in candidates if name != head]
+def _matches(name: str, adapter: Adapter, pattern: str) -> bool:
+    """A glob may name the layer, or the module that it is a group of."""
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.removesuffix(adapter.suffix), pattern)
+
+
+def _preset(model: nn.Module, candidates: Candidates, preset: str, head: str | None) -> list[str]:
+    body = [name for name, (module, _) in candidates.items() if name != head and not (head and is_convolution(module))]
     in_blocks = [name for name in body if _BLOCK.search(name)] if _has_blocks(model) else body
     chosen = {"all": body, "blocks": in_blocks, "mlp": [name for name in in_blocks if _MLP.search(name)]}[preset]
     if not chosen:
@@ -122,9 +140,7 @@ def _has_blocks(model: nn.Module) -> bool:
     return any(isinstance(module, nn.ModuleList) and len(module) > 0 for module in model.modules())
 
 
-def _tracked(model: nn.Module, name: str, module: nn.Module, head: str | None) -> TrackedLayer:
-    adapter = adapter_for(module)
-    assert adapter is not None
+def _tracked(model: nn.Module, name: str, module: nn.Module, adapter: Adapter, head: str | None) -> TrackedLayer:
     weight = module.weight
     if not isinstance(weight, nn.Parameter) or not weight.is_floating_point():
         raise LayerError(
@@ -168,11 +184,21 @@ def _memory_available() -> int:
 def _refuse_shared_weights(tracked: Iterable[TrackedLayer]) -> None:
     seen: dict[int, str] = {}
     for layer in tracked:
-        other = seen.setdefault(id(layer.module.weight), layer.name)
-        if other != layer.name:
+        other = seen.setdefault(id(layer.module.weight), layer.path)
+        if other != layer.path:
             raise LayerError(
-                f"layers {other} and {layer.name} share one weight: each sees only part of its gradient",
+                f"layers {other} and {layer.path} share one weight: each sees only part of its gradient",
                 hint="leave both out with --layers",
+            )
+
+
+def _refuse_statistics_of_the_batch(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise LayerError(
+                f"{name} keeps no running statistics: it normalises by its batch even in eval mode, so that an "
+                "example's gradient depends on the others of its batch",
+                hint="train with track_running_stats=True, or use a norm of one example (GroupNorm, LayerNorm)",
             )
 
 

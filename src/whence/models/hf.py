@@ -27,22 +27,39 @@ def load_model(
     Raises:
         ModelError: If the folder is missing, holds no checkpoint, or is not a causal language model.
     """
+    return _loaded(path, "AutoModelForCausalLM", "causal language model", dtype, attention, device)
+
+
+def load_classifier(path: str | Path, *, device: str | None = None) -> nn.Module:
+    """A sequence classifier in eval mode and float32, from a local folder.
+
+    Raises:
+        ModelError: If the folder is missing, holds no checkpoint, or one without a trained classification head.
+    """
+    model = _loaded(path, "AutoModelForSequenceClassification", "sequence classifier", "float32", "eager", device)
+    architectures = getattr(model.config, "architectures", None) or ["no classifier"]
+    if not architectures[0].endswith("ForSequenceClassification"):
+        raise ModelError(  # transformers would give it a head of random numbers
+            f"{path} holds {architectures[0]}, which has no classification head", hint="train a classifier from it"
+        )
+    return model
+
+
+def _loaded(path: str | Path, auto: str, what: str, dtype: str, attention: str, device: str | None) -> nn.Module:
     folder = _folder(path)
     if not (folder / "config.json").exists():
         raise ModelError(f"{folder} holds no config.json, so it is not a checkpoint", hint=_HINT)
-    from transformers import AutoModelForCausalLM
+    import transformers
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model: nn.Module = AutoModelForCausalLM.from_pretrained(
+        model: nn.Module = getattr(transformers, auto).from_pretrained(
             folder, dtype=DTYPES[dtype], attn_implementation=attention, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"{folder} could not be loaded as a causal language model: {_first_line(error)}", hint=_HINT
-        ) from error
+        raise ModelError(f"{folder} could not be loaded as a {what}: {_first_line(error)}", hint=_HINT) from error
     model.eval()
     model.to(torch.device(device or default_device()))
     return model

@@ -11,9 +11,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from whence.errors import InvalidSetting
 from whence.tasks.chunked import Labeller, scored_loss
+from whence.tasks.likelihood import Softmax
 from whence.tasks.sampling import draw, uniforms
 from whence.types import Batch, Labels
+
+_TOO_MANY = (
+    "the exact expectation over labels is not taken for a language model: at every position there are as many labels "
+    "as words in the vocabulary, and each would need a backward pass of its own"
+)
+_SAMPLE = 'use labels="sampled", which has the same expectation; more samples leave less noise'
 
 Split = tuple[nn.Module, Callable[[Tensor], Tensor]]
 """A model as (body → hidden states, head → logits)."""
@@ -39,10 +47,24 @@ class CausalLM:
     def settings(self) -> Mapping[str, Any]:
         return {"task": "causal_lm"}
 
+    @property
+    def likelihood(self) -> Softmax:
+        return Softmax()
+
+    def outputs(self, model: nn.Module, batch: Batch) -> Float[Tensor, "m v"]:
+        """The logits of the scored positions; only those are projected where the head stands apart."""
+        split = self._split(model, batch)
+        if split is None:
+            return _logits(model, batch.inputs)[batch.scored]
+        body, head = split
+        return head(body(input_ids=batch.inputs, use_cache=False).last_hidden_state[batch.scored])
+
     def loss(
         self, model: nn.Module, batch: Batch, *, labels: Labels = "true", seed: int = 0, sample: int = 0
     ) -> Float[Tensor, " n"]:
-        """Cross-entropy in nats, summed over each sequence's scored positions."""
+        """Cross-entropy in nats, summed over each sequence's scored positions; labels cannot be ``expected``."""
+        if labels == "expected":
+            raise InvalidSetting(_TOO_MANY, hint=_SAMPLE)
         split = self._split(model, batch)
         choose = _true(batch) if labels == "true" else _sampled(batch, seed, sample)
         if split is None:
@@ -56,6 +78,10 @@ class CausalLM:
     def measurement(self, model: nn.Module, batch: Batch) -> Float[Tensor, " n"]:
         """The measurement log p(completion | prompt), in nats."""
         return -self.loss(model, batch)
+
+    def label_count(self, model: nn.Module, batch: Batch) -> int:
+        """Refused: a vocabulary of labels at every position."""
+        raise InvalidSetting(_TOO_MANY, hint=_SAMPLE)
 
     def _split(self, model: nn.Module, batch: Batch) -> Split | None:
         """Body and head, where the one after the other is the whole model and the head is not being watched."""

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from whence.tasks.likelihood import Gaussian
 from whence.tasks.sampling import uniforms
 from whence.types import Batch, Labels
 
@@ -22,15 +23,35 @@ class Regression:
     def settings(self) -> Mapping[str, Any]:
         return {"task": "regression"}
 
+    @property
+    def likelihood(self) -> Gaussian:
+        return Gaussian()
+
+    def outputs(self, model: nn.Module, batch: Batch) -> Float[Tensor, "n k"]:
+        """The predictions h."""
+        return model(batch.inputs).flatten(1)
+
     def loss(
         self, model: nn.Module, batch: Batch, *, labels: Labels = "true", seed: int = 0, sample: int = 0
     ) -> Float[Tensor, " n"]:
-        """½‖h − y‖² of each example; a sampled label is ŷ ~ N(h, I)."""
-        prediction = model(batch.inputs).flatten(1)
+        """½‖h − y‖² of each example; a sampled label is ŷ ~ N(h, I).
+
+        Expected labels are ŷ = h − e_k for each output k in turn: their gradients are those of the outputs, whose
+        products sum to E[(h − ŷ)(h − ŷ)ᵀ] = I, and the curvature is the Gauss-Newton matrix itself.
+        """
+        prediction = self.outputs(model, batch)
         target = batch.targets.view_as(prediction)
         if labels == "sampled":
             target = prediction.detach() + _normals(prediction, batch, seed, sample)
+        if labels == "expected":
+            target = prediction.detach().clone()
+            target[:, sample] -= 1
         return (prediction - target).square().sum(1) / 2
+
+    def label_count(self, model: nn.Module, batch: Batch) -> int:
+        """The number of outputs."""
+        with torch.no_grad():
+            return self.outputs(model, batch).shape[1]
 
     def measurement(self, model: nn.Module, batch: Batch) -> Float[Tensor, " n"]:
         """−½‖h − y‖²."""

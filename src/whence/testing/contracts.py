@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -127,7 +126,8 @@ class AdapterCase:
 
     adapter: Adapter
     module: nn.Module
-    inputs: Float[Tensor, "n t i"]
+    inputs: Tensor
+    """What the module is called with."""
 
     @property
     def bias(self) -> Tensor | None:
@@ -141,13 +141,15 @@ class AdapterCase:
 
     @property
     def extended(self) -> Tensor:
-        """ā: the inputs, with a 1 where there is a bias."""
-        return self.inputs if self.bias is None else nn.functional.pad(self.inputs, (0, 1), value=1.0)
+        """ā: the rows of the inputs, with a 1 where there is a bias."""
+        rows = self.adapter.rows(self.module, self.inputs)
+        return rows if self.bias is None else nn.functional.pad(rows, (0, 1), value=1.0)
 
 
 def the_module_is_its_matrix(case: AdapterCase) -> None:
     """Y = W̄ ā."""
-    assert_close(case.module(case.inputs), case.extended @ case.matrix.T)
+    outputs = case.adapter.output_rows(case.module, case.module(case.inputs))
+    assert_close(outputs, case.extended @ case.matrix.T)
 
 
 def the_matrix_has_the_stated_sizes(case: AdapterCase) -> None:
@@ -157,12 +159,16 @@ def the_matrix_has_the_stated_sizes(case: AdapterCase) -> None:
 
 
 def the_matrix_goes_back_to_the_modules_tensors(case: AdapterCase) -> None:
-    """Names and shapes of its own parameters, values unchanged."""
+    """Names and shapes of its own parameters, values unchanged; zero where they belong to another of its layers."""
     tensors = case.adapter.tensors(case.matrix, case.module)
     own = dict(case.module.named_parameters())
-    assert set(tensors) == set(own)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {n: tensor.shape for n, tensor in own.items()}
+    assert torch.equal(case.adapter.matrix(tensors["weight"], tensors.get("bias")), case.matrix)
+    share = case.matrix.numel() / sum(tensor.numel() for tensor in own.values())
     for name, tensor in tensors.items():
-        assert torch.equal(tensor, own[name])
+        elsewhere = tensor != own[name]
+        assert not tensor[elsewhere].any()
+        assert int(elsewhere.sum()) == round(tensor.numel() * (1 - share))
 
 
 def gradients_take_the_form_of_the_matrix(case: AdapterCase) -> None:
@@ -171,7 +177,8 @@ def gradients_take_the_form_of_the_matrix(case: AdapterCase) -> None:
     draw = torch.Generator().manual_seed(0)
     slope = torch.randn(output.shape, generator=draw, dtype=output.dtype)
     weight, *bias = torch.autograd.grad(output, list(case.module.parameters()), slope)
-    expected = slope.flatten(0, 1).T @ case.extended.flatten(0, 1)
+    rows = case.adapter.output_rows(case.module, slope)
+    expected = rows.flatten(0, 1).T @ case.extended.flatten(0, 1)
     assert_close(case.adapter.matrix(weight, bias[0] if bias else None), expected)
 
 

@@ -13,6 +13,7 @@ Expectations over labels are sums over *draws*. A draw is a weight w and the gra
 Then for each sequence   F = Σ w g gᵀ,   S = Σ w Σ_t δ_t δ_tᵀ,   Λ = Σ w (Q_Sᵀ G Q_A)²,   with G = Σ_t δ_t a_tᵀ.
 A ½‖ŷ − y‖² loss has ŷ ~ N(h, I): a draw for each output unit, w = 1, with the right second moments.
 
+A convolution is a layer a group (``conv.group1``), its positions the locations of its kernel.
 Gradients are ``[o i]`` with the bias as the last column; matrices are ``[oi oi]`` over their row-major vec.
 """
 
@@ -82,15 +83,16 @@ class Oracle:
         """The gradients of a loss of the outputs; layers the loss does not reach have zeros."""
         with probes(self.model, self.layers) as (_, zeros):
             value = loss(self.outputs(example))
-            modules = {name: self.model.get_submodule(name) for name in self.layers}
-            parameters = [p for module in modules.values() for p in module.parameters()]
+            places = {name: place_of(self.model, name) for name in self.layers}
+            parameters = [p for module, _ in places.values() for p in module.parameters()]
             grads = iter(
                 torch.autograd.grad(value, parameters + list(zeros.values()), allow_unused=True, materialize_grads=True)
             )
             gradients = {
-                name: matrix_of(module, [next(grads) for _ in module.parameters()]) for name, module in modules.items()
+                name: matrix_of(module, [next(grads) for _ in module.parameters()], group)
+                for name, (module, group) in places.items()
             }
-            return Draw(weight, gradients, {name: next(grads).flatten(0, -2) for name in zeros})
+            return Draw(weight, gradients, {name: output_rows(*places[name], next(grads)) for name in zeros})
 
     def true_draw(self, example: Batch, targets: Tensor | None = None, weight: float = 1.0) -> Draw:
         """The gradients of the summed loss at the data's labels, or at ``targets`` of the scored positions."""
@@ -146,6 +148,10 @@ class Oracle:
         """P_f, real positions: prompt positions included."""
         return sum(int(one.real.sum()) for one in self.examples)
 
+    def rows(self, layer: str) -> int:
+        """P_f of one layer: how often it was applied. The positions, but for convolutions and pooled rows."""
+        return sum(len(self.inputs(one)[layer]) for one in self.examples)
+
     def fisher(self, layer: str) -> Tensor:
         """E[g gᵀ] over sequences and labels, ``[oi oi]``."""
         every = [(d.weight, d.gradients[layer].flatten()) for n in range(self.count) for d in self.draws(n)]
@@ -167,7 +173,7 @@ class Oracle:
 
     def kfac(self, layer: str) -> Tensor:
         """(ΣS/N_f) ⊗ (ΣA/P_f), ``[oi oi]``: on the scale of the per-sequence Fisher."""
-        return torch.kron(self.output_moment(layer) / self.count, self.input_moment(layer) / self.positions)
+        return torch.kron(self.output_moment(layer) / self.count, self.input_moment(layer) / self.rows(layer))
 
     def ekfac(self, layer: str, basis: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The Kronecker eigenbasis with Λ refitted in it, ``[oi oi]``.
@@ -193,8 +199,8 @@ class Oracle:
     def dense(self, curvature: str, layer: str) -> Tensor:
         """The matrix of any entry of the curvature table; ``identity`` is 1 everywhere on the diagonal."""
         if curvature == "identity":
-            module = self.model.get_submodule(layer)
-            return torch.eye(sum(p.numel() for p in module.parameters()), dtype=torch.float64)
+            module, group = place_of(self.model, layer)
+            return torch.eye(matrix_of(module, list(module.parameters()), group).numel(), dtype=torch.float64)
         return getattr(self, curvature)(layer)
 
 
@@ -215,9 +221,40 @@ def loss_of(outputs: Tensor, targets: Tensor, kind: Kind) -> Tensor:
     return -outputs.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
-def matrix_of(module: nn.Module, parts: Sequence[Tensor]) -> Tensor:
+def place_of(model: nn.Module, name: str) -> tuple[nn.Module, int]:
+    """A layer's module, and which of its groups the layer is: ``conv.group1`` is the second of a convolution."""
+    path, _, group = name.rpartition(".group")
+    return (model.get_submodule(path), int(group)) if path and group.isdigit() else (model.get_submodule(name), 0)
+
+
+def share_of(module: nn.Module, tensor: Tensor, group: int, axis: int) -> Tensor:
+    """A group's part of the channels; all of them where there are no groups."""
+    return tensor.chunk(getattr(module, "groups", 1), axis)[group]
+
+
+def output_rows(module: nn.Module, group: int, outputs: Tensor) -> Tensor:
+    """A module's outputs (or their gradients) for one example as ``[t o]``."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
+        return share_of(module, outputs, group, 1).flatten(2)[0].T
+    return outputs.flatten(0, -2)
+
+
+def input_rows(module: nn.Module, group: int, inputs: Tensor) -> Tensor:
+    """What it reads for one example as ``[t i]``: of a convolution, by one that only copies what its kernel covers."""
+    if not isinstance(module, nn.Conv1d | nn.Conv2d):
+        return inputs.flatten(0, -2)
+    channels = module.in_channels // module.groups
+    width = channels * module.weight[0, 0].numel()
+    names = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+    copy = type(module)(channels, width, bias=False, **{name: getattr(module, name) for name in names})
+    copy.weight.data = torch.eye(width, dtype=inputs.dtype).view(width, channels, *module.kernel_size)
+    return copy(share_of(module, inputs, group, 1)).detach().flatten(2)[0].T
+
+
+def matrix_of(module: nn.Module, parts: Sequence[Tensor], group: int = 0) -> Tensor:
     """A weight and its bias (or their gradients, in the order of ``module.parameters()``) as one ``[o i]``."""
-    weight = parts[0].T if type(module).__name__ == "Conv1D" else parts[0]
+    parts = [share_of(module, part, group, 0) for part in parts]
+    weight = parts[0].T if type(module).__name__ == "Conv1D" else parts[0].flatten(1)
     return weight if len(parts) == 1 else torch.cat([weight, parts[1][:, None]], dim=1)
 
 
@@ -260,7 +297,7 @@ def probes(model: nn.Module, layers: Sequence[str]) -> Iterator[tuple[dict[str, 
 
     def hook(name: str) -> Callable[..., Tensor]:
         def record(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> Tensor:
-            inputs = [*args, *named.values()][0].detach().flatten(0, -2)
+            inputs = input_rows(module, place_of(model, name)[1], [*args, *named.values()][0].detach())
             biased = getattr(module, "bias", None) is not None
             seen[name] = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1) if biased else inputs
             zeros[name] = torch.zeros_like(output, requires_grad=True)
@@ -268,7 +305,7 @@ def probes(model: nn.Module, layers: Sequence[str]) -> Iterator[tuple[dict[str, 
 
         return record
 
-    handles = [model.get_submodule(name).register_forward_hook(hook(name), with_kwargs=True) for name in layers]
+    handles = [place_of(model, name)[0].register_forward_hook(hook(name), with_kwargs=True) for name in layers]
     try:
         yield seen, zeros
     finally:

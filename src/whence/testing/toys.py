@@ -74,6 +74,14 @@ def rows(count: int = 8, *, inputs: int = 4, classes: int = 3, regression: bool 
     return [example(x[n], y[n], number=n) for n in range(count)]
 
 
+def images(count: int = 6, *, channels: int = 2, size: tuple[int, int] = (6, 5), classes: int = 3) -> list[Batch]:
+    """Pictures of noise with a class label."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(count, channels, *size, generator=draw, dtype=torch.float64)
+    y = torch.randint(classes, (count,), generator=draw)
+    return [example(x[n], y[n], number=n) for n in range(count)]
+
+
 def collate(examples: Sequence[Batch], padding: int = 0, fill: int = 0) -> Batch:
     """One batch of many, padded on the right to the longest plus ``padding``; padding holds token ``fill``.
 

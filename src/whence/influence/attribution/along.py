@@ -36,7 +36,7 @@ def parameters_along(
             f"the direction has layers that are not tracked: {', '.join(sorted(strangers))}",
             hint="give the layers that the curvature was fitted on",
         )
-    moved = {}
+    moved: dict[str, tuple[Tensor, Tensor]] = {}
     for name, matrix in direction.items():
         layer = by_name[name]
         if tuple(matrix.shape) != (layer.outputs, layer.inputs):
@@ -46,7 +46,9 @@ def parameters_along(
             )
         for part, step in layer.adapter.tensors(matrix, layer.module).items():
             value = getattr(layer.module, part).detach()
-            moved[f"{name}.{part}" if name else part] = (value, step.to(value).contiguous())
+            full = f"{layer.path}.{part}" if layer.path else part
+            step = step.to(value).contiguous()
+            moved[full] = (value, moved[full][1] + step if full in moved else step)  # groups of one weight add up
     return moved
 
 

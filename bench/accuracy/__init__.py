@@ -1,0 +1,1 @@
+"""How well each estimator agrees with PBRF, and at what cost: ``python -m bench.accuracy DATA``."""

@@ -1,0 +1,55 @@
+"""``whence validate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from whence.cli import flags
+from whence.cli.output import progress, show
+
+Check = Annotated[
+    Literal["pbrf", "retrain", "lds", "removal"], Parameter(help="What to compare the scores with", name="CHECK")
+]
+Count = Annotated[
+    int | None,
+    Parameter(help="Training sequences (pbrf, retrain), subsets (lds), random draws (removal)", metavar="INT"),
+]
+RecipeFile = Annotated[
+    Path | None, Parameter(help="How the model was trained, in TOML: start = FOLDER and [recipe]", metavar="FILE")
+]
+
+
+def validate(
+    check: Check,
+    run: flags.Run,
+    /,
+    *,
+    count: Count = None,
+    recipe: RecipeFile = None,
+    query: flags.Query = None,
+    ask: flags.Ask = None,
+    answer: flags.Answer = None,
+    damping: flags.Damping = None,
+    settings: flags.Settings = None,
+    json: flags.Json = False,
+) -> None:
+    """Check a run's scores against what they approximate.
+
+    pbrf solves the proximal Bregman objective of some training sequences, near the
+    model as it is. The others retrain: each sequence left out (retrain), random
+    subsets (lds), each question's top share left out (removal); they need the recipe
+    that trained the model. Retrained models are kept in RUN/checks and used again.
+
+    Examples:
+      whence validate pbrf runs/toy --count 25
+      whence validate lds runs/toy --recipe recipe.toml
+    """
+    folder, chosen = flags.gather(run, settings, query=query, ask=ask, answer=answer, damping=damping)
+    from whence.jobs.validate import validate as job
+
+    with progress() as log:
+        result = job(folder, chosen, check, count=count, recipe=recipe, log=log)
+    show(result, as_json=json)

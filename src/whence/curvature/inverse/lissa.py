@@ -1,0 +1,67 @@
+"""LiSSA on an operator, tuned by its spectrum (`solvers.spectrum`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from whence.curvature.inverse.solver import Report, Solver
+from whence.errors import InvalidSetting
+from whence.solvers.algebra import residual
+from whence.solvers.neumann import neumann, refuse_useless
+from whence.solvers.spectrum import Rule, rule, top_eigenvalue
+from whence.types import Gradients
+
+
+@dataclass(frozen=True)
+class Lissa(Solver):
+    """x ← x + η (b − (G_S + Λ) x) from zero, S a random batch.
+
+    Args:
+        depth: Steps; None: what the rule asks for, and at most the number of sequences, as in Grosse et al. 2023.
+        seed: Of the batches, and of the vector that finds the top eigenvalue.
+
+    Raises:
+        NumericalError: If it diverges, or ends far from any answer.
+    """
+
+    name: str = "lissa"
+    depth: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.depth is not None and self.depth < 1:
+            raise InvalidSetting(f"depth must be at least 1, not {self.depth}")
+
+    @cached_property
+    def rule(self) -> Rule:
+        """Step, batch and depth. Cost: ten products of one vector; the trace is the fitted eigenvalues' sum."""
+        trace = sum(float(block.eigenvalues.double().sum()) for block in self.curvature.blocks.values())
+        top = top_eigenvalue(self.product, self.like(), seed=self.seed)
+        return rule(top, trace, self.dampings, self.operator.data.sequences)
+
+    def reported(self, grads: Gradients) -> tuple[Gradients, Report]:
+        before, plan, sequences = self.operator.epochs, self.rule, self.operator.data.sequences
+        steps = self.depth or min(plan.depth, sequences)
+        batches = self.drawn(plan.batch, self.seed)
+        x = neumann(batches, grads, self.dampings, steps=steps, step_size=plan.step)
+        left = residual(self.product, grads, x)
+        refuse_useless(left, 1.0, plan.step)
+        how = (
+            f"step {plan.step:.3g}, {plan.batch} sequences a batch, {steps} steps where the rule asks for {plan.depth} "
+            f"(top eigenvalue {plan.top:.3g}, trace {plan.trace:.3g})"
+        )
+        products = 1 + steps * plan.batch / sequences
+        epochs = self.operator.epochs - before
+        return x, Report(
+            self.name,
+            self.operator.name,
+            left,
+            torch.full_like(left, steps, dtype=torch.int64),
+            products,
+            epochs,
+            (how,),
+        )

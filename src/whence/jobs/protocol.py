@@ -1,0 +1,119 @@
+"""How models are retrained for a validation: the recipe file, the bank in the run's folder, and how near it comes."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from whence.artifacts.fingerprint import settings_fingerprint, tensors_fingerprint
+from whence.errors import InvalidSetting
+from whence.evaluate.examples import collect
+from whence.evaluate.models import State, parameters_of
+from whence.evaluate.retrain import Bank
+from whence.evaluate.training import Recipe
+from whence.jobs.session import Session
+from whence.models.hf import load_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How models are retrained: the file that ``--recipe`` names.
+
+    Example:
+        >>> Protocol(start="models/untrained", recipe=Recipe(learning_rate=3e-3, epochs=6, batch_size=32)).seeds
+        1
+    """
+
+    start: str
+    """Folder of the checkpoint where training began."""
+    recipe: Recipe
+    seeds: int = 1
+    """Models trained for each weighting, in orders of their own; averaged."""
+    fraction: float = 0.5
+    """Of the training sequences in each subset of ``lds``."""
+    share: float = 0.01
+    """Of the training sequences left out for each question by ``removal``."""
+
+    @classmethod
+    def read(cls, path: Path) -> Protocol:
+        """A TOML file: ``start``, and a table ``[recipe]``.
+
+        Raises:
+            InvalidSetting: If it cannot be read, lacks one of them, or has a key that is not known.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InvalidSetting(f"{path} cannot be read: {error}", hint=HINT) from None
+        names = [field.name for field in fields(cls)]
+        if unknown := [key for key in values if key not in names]:
+            raise InvalidSetting(f'{path}: unknown setting "{unknown[0]}"', hint=f"there are {', '.join(names)}")
+        if "start" not in values or not isinstance(values.get("recipe"), dict):
+            raise InvalidSetting(f"{path} needs start = FOLDER and a table [recipe]", hint=HINT)
+        recipe = Recipe.of(values.pop("recipe"), source=f"{path}, [recipe]")
+        made = cls(recipe=recipe, **values)
+        if not (isinstance(made.seeds, int) and made.seeds >= 1 and 0 < made.fraction < 1 and 0 < made.share < 1):
+            raise InvalidSetting(f"{path}: seeds must be at least 1, fraction and share between 0 and 1")
+        return made
+
+
+HINT = 'start = "models/untrained" and, under [recipe], learning_rate, epochs, batch_size and what else was used'
+
+
+def bank_of(session: Session, protocol: Protocol, *, warm: bool = False) -> Bank:
+    """Retrained models in RUN/checks, by recipe and start; a warm start goes on from the run's own model."""
+    settings = session.settings
+    device = str(next(session.model.parameters()).device)
+    start = parameters_of(session.model)
+    if not warm:
+        before = load_model(protocol.start, dtype=settings.dtype, attention=settings.attention, device=device)
+        start = _same_shape(parameters_of(before), start, protocol.start)
+    name = settings_fingerprint({**protocol.recipe.settings, "start": tensors_fingerprint(start)})[:12]
+    return Bank(
+        session.model,
+        session.task,
+        collect(session.store),
+        protocol.recipe,
+        start=lambda _: start,
+        folder=session.folder / "checks" / f"models-{name}",
+        progress=partial(session.log.step, "retrain from the model" if warm else "retrain"),
+    )
+
+
+def _same_shape(start: State, own: State, folder: str) -> dict[str, Tensor]:
+    if {name: t.shape for name, t in start.items()} != {name: t.shape for name, t in own.items()}:
+        raise InvalidSetting(
+            f"the checkpoint in {folder} has other parameters than the run's model",
+            hint="start is where the training of this very model began",
+        )
+    return dict(start)
+
+
+def described(bank: Bank, session: Session, protocol: Protocol) -> dict[str, Any]:
+    """The protocol, and how near retraining on everything comes to the run's own model."""
+    own, start = parameters_of(session.model), bank.start(0) if bank.start else {}
+    again = bank.models(bank.everything)
+
+    def distance(state: Callable[[str], Tensor]) -> float:
+        return (
+            sum(float((state(name).cpu().double() - t.cpu().double()).square().sum()) for name, t in own.items()) ** 0.5
+        )
+
+    moved = distance(lambda name: start[name])
+    apart = distance(lambda name: again[name][0]) / moved if moved > 0 else float("inf")
+    return {"protocol": asdict(protocol), "retrained_here": bank.trained, "distance_from_model": apart}
+
+
+def note_on(found: Mapping[str, Any]) -> list[str]:
+    """What a person should know of the recipe."""
+    apart = found["distance_from_model"]
+    return [
+        f"retraining on everything ends at {apart:.2g} of the way that training went from the run's own model"
+        + (": the recipe is not the one that made it" if apart > 0.05 else "")
+    ]

@@ -1,0 +1,188 @@
+"""What training examples are worth: their influence on the validation loss, and on themselves under their labels.
+
+    f = −(1/V) Σ L(z_v)     the validation set as one query, or −L(z_v) of each of its examples
+
+A positive score is helpful: training more on the example would lower the validation loss. A wrong label shows from
+within too: self-influence is high where the model could not learn an example from the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from whence.curvature import Curvature
+from whence.data.queries import QueryBatch
+from whence.errors import InvalidSetting
+from whence.jobs.log import Log
+from whence.jobs.query import query_gradients
+from whence.jobs.score import Scores, score, self_influence
+from whence.jobs.stream import device_of
+from whence.tasks import Classification, Regression
+from whence.types import Data, OutputTask
+
+
+@dataclass(frozen=True)
+class Values:
+    """Influence of every training example on the validation loss, or on the loss of each validation example."""
+
+    raw: Float[Tensor, "q n"]
+    """Positive helps: training more on the example lowers the loss."""
+    loss: Float[Tensor, " q"]
+    """The loss asked about: the mean over the validation set, or of one example, in nats."""
+    train_size: int
+    """N: how many examples the model was trained on."""
+
+    @property
+    def per_copy(self) -> Float[Tensor, "q n"]:
+        """By how much one more copy of the example would lower the loss, in nats."""
+        return self.raw / self.train_size
+
+    def helpful(self, n: int = 10, query: int = 0) -> list[int]:
+        """The examples that lower the loss most, most helpful first; only those that lower it."""
+        return [row for row in self._ranked(query)[:n] if self.raw[query, row] > 0]
+
+    def harmful(self, n: int = 10, query: int = 0) -> list[int]:
+        """The examples that raise the loss most, most harmful first; only those that raise it."""
+        return [row for row in self._ranked(query, sign=-1)[:n] if self.raw[query, row] < 0]
+
+    def _ranked(self, query: int, sign: int = 1) -> list[int]:
+        return torch.argsort(-sign * self.raw[query], stable=True).tolist()
+
+    def __repr__(self) -> str:
+        q, n = self.raw.shape
+        return f"Values({n:,} training examples, {q} {'query' if q == 1 else 'queries'})"
+
+
+def value(
+    curvature: Curvature,
+    data: Data,
+    valid: Data,
+    *,
+    model: nn.Module,
+    task: OutputTask,
+    each: bool = False,
+    train_size: int | None = None,
+    folder: Path | None = None,
+    log: Log | None = None,
+) -> Values:
+    """Influence of training examples on the loss of a validation set.
+
+    Args:
+        valid: Examples that the model was not trained on, with labels that can be relied on.
+        each: Ask about each validation example by itself rather than about their mean. Memory: one gradient each.
+        train_size: How many examples the model was trained on; those of ``data`` when not given.
+        folder: Where finished scores are kept; an interrupted call continues there.
+
+    Raises:
+        NumericalError: If a loss or a score is NaN or inf; names the example.
+    """
+    weight = 1.0 if each else 1.0 / valid.sequences
+    parts = [
+        QueryBatch(
+            batch,
+            batch.ids.cpu() if each else torch.zeros(len(batch), dtype=torch.int64),
+            torch.full((len(batch),), weight, dtype=torch.float64),
+        )
+        for unit in valid.units
+        for batch in valid.batches(unit.number)
+    ]
+    queries = query_gradients(curvature, model, parts, task=task)
+    scores = score(curvature, queries, data, model=model, task=task, folder=folder, log=log)
+    assert isinstance(scores, Scores)  # every unit was asked for
+    return Values(scores.total.cpu(), -queries.measurement, train_size or data.sequences)
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """How suspect the label of every training example is, and what the model would say in its place."""
+
+    self_influence: Float[Tensor, " n"]
+    """gᵀ(G + λI)⁻¹g: high where the model could not learn the example from the others."""
+    given: Tensor
+    """Class numbers ``[n]``, or quantities."""
+    suggested: Tensor
+    """The most probable class that is not the given one; of a quantity, the prediction."""
+    probabilities: Float[Tensor, "n 2"] | None
+    """The model's, of the given and of the suggested class; None for a quantity."""
+
+    def __len__(self) -> int:
+        return len(self.self_influence)
+
+    def top(self, n: int = 10) -> list[int]:
+        """The most suspect examples, most suspect first."""
+        return torch.argsort(-self.self_influence, stable=True)[:n].tolist()
+
+    def __repr__(self) -> str:
+        return f"Suspects({len(self):,} labels)"
+
+
+def suspects(
+    curvature: Curvature,
+    data: Data,
+    *,
+    model: nn.Module,
+    task: OutputTask,
+    folder: Path | None = None,
+    log: Log | None = None,
+) -> Suspects:
+    """Rank the labels of the training examples by how little the model believes in them.
+
+    Args:
+        data: The examples that the model was trained on, or others like them.
+        folder: Where finished self-influences are kept; an interrupted call continues there.
+
+    Raises:
+        InvalidSetting: If the task has no labels that could be wrong one by one (a language model).
+        NumericalError: If a loss is NaN or inf; names the example.
+    """
+    if not isinstance(task, Classification | Regression):
+        raise InvalidSetting(
+            f"{type(task).__name__} has no label an example that could be wrong",
+            hint="rank documents by self-influence alone: `whence self RUN`",
+        )
+    own = self_influence(curvature, data, model=model, task=task, folder=folder, log=log)
+    assert own is not None  # every unit was asked for
+    said, given = predictions(model, data, task)
+    if isinstance(task, Regression):
+        return Suspects(own.cpu(), given.flatten(1)[:, 0], said[:, 0], None)
+    p = said.softmax(1)
+    label = given[:, None]
+    other = p.scatter(1, label, -1.0).argmax(1, keepdim=True)
+    return Suspects(own.cpu(), given, other[:, 0], torch.cat([p.gather(1, label), p.gather(1, other)], dim=1))
+
+
+def predictions(model: nn.Module, data: Data, task: OutputTask) -> tuple[Float[Tensor, "n c"], Tensor]:
+    """What the model says of every example, logits or predictions, and the targets: in float64, in their order."""
+    said: Tensor | None = None
+    given: Tensor | None = None
+    was = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for unit in data.units:
+                for batch in data.batches(unit.number):
+                    outputs = task.outputs(model, batch.to(device_of(model))).double().cpu()
+                    if said is None or given is None:
+                        said = outputs.new_zeros(data.sequences, outputs.shape[1])
+                        given = batch.targets.new_zeros(data.sequences, *batch.targets.shape[1:]).cpu()
+                    rows = batch.ids.cpu()
+                    said[rows], given[rows] = outputs, batch.targets.cpu()
+    finally:
+        model.train(was)
+    assert said is not None
+    assert given is not None
+    return said, given
+
+
+def agreement(said: Float[Tensor, "n c"], given: Tensor) -> float:
+    """Share of labels that the model finds most probable; of quantities, the share of variance explained (R²)."""
+    if said.shape[1] > 1 and given.ndim == 1:
+        return float((said.argmax(1) == given).double().mean())
+    target = given.double().view_as(said)
+    spread = (target - target.mean(0)).square().sum()
+    return float(1 - (said - target).square().sum() / spread) if spread > 0 else float("nan")

@@ -1,0 +1,99 @@
+"""The two jobs on labelled examples, from settings to what a command prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from whence.jobs.log import Log
+from whence.jobs.valuation import Valuation, ValueSettings
+from whence.jobs.value_report import (
+    suspect_rows,
+    suspects_dict,
+    values_dict,
+    write_gallery,
+    write_suspects,
+    write_values,
+)
+
+LINES = 10
+"""Rows printed of each list."""
+
+
+@dataclass(frozen=True)
+class Valued:
+    """A finished valuation. Printing it computes nothing."""
+
+    run: Valuation
+    asked: Literal["values", "suspects"]
+
+    def text(self) -> str:
+        """The ends of the ranking, plain."""
+        lines = _suspects(self.run) if self.asked == "suspects" else _values(self.run)
+        return "\n".join([*lines, f"report: {self.report}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for a machine."""
+        found = suspects_dict(self.run) if self.asked == "suspects" else values_dict(self.run)
+        return {**found, "warnings": self.run.warnings, "report": str(self.report)}
+
+    @property
+    def report(self) -> Path:
+        return self.run.folder / "report.html"
+
+    def __repr__(self) -> str:
+        return f"Valued({str(self.run.folder)!r}, {self.asked})"
+
+
+def values(folder: Path, settings: ValueSettings, *, log: Log | None = None) -> Valued:
+    """Influence of training examples on a validation loss: tables, and a report.
+
+    Raises:
+        WhenceError: Of whatever kind, before the first long pass where it can be known by then.
+    """
+    run = Valuation(folder, settings, log or Log.silent())
+    _ = run.valid  # what cannot be asked is refused before anything long begins
+    return _finished(run, "values")
+
+
+def label_suspects(folder: Path, settings: ValueSettings, *, log: Log | None = None) -> Valued:
+    """Training labels ranked by self-influence, with what the model would say: tables, and a report."""
+    return _finished(Valuation(folder, settings, log or Log.silent()), "suspects")
+
+
+def _finished(run: Valuation, asked: Literal["values", "suspects"]) -> Valued:
+    run.open()
+    if asked == "values":
+        write_values(run)
+    else:
+        write_suspects(run)
+    write_gallery(run, labels=asked == "suspects")
+    run.keep_settings()
+    return Valued(run, asked)
+
+
+def _values(run: Valuation) -> list[str]:
+    lines = []
+    for query in values_dict(run)["queries"]:
+        lines.append(f"{query['question']}: {query['loss']:.4g}   (nats per copy; + lowers it)")
+        for name in ("helpful", "harmful"):
+            lines.append(f"  {name}")
+            lines += [f"  {row['per_copy']:>+12.4g}  {row['given']:<12}  {row['place']}" for row in query[name][:LINES]]
+    return lines
+
+
+def _suspects(run: Valuation) -> list[str]:
+    rows = suspect_rows(run, min(LINES, run.settings.top))
+    width = max(5, *(len(row["given"]) for row in rows))
+    other = max(9, *(len(row["suggested"]) for row in rows))
+    kind = "suggested" if run.train.classes else "predicted"
+    lines = [
+        f"{run.folder}: labels to look at, of {len(run.suspects):,}",
+        f"  {'self-influence':>14}  {'given':<{width}}  {kind:<{other}}",
+    ]
+    lines += [
+        f"  {row['self_influence']:>14.4g}  {row['given']:<{width}}  {row['suggested']:<{other}}  {row['place']}"
+        for row in rows
+    ]
+    return lines

@@ -1,0 +1,123 @@
+"""Validating a run in miniature: what is refused first, what is written, what is used again."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from whence.errors import InvalidSetting
+from whence.jobs.chosen import Chosen
+from whence.jobs.log import Log
+from whence.jobs.protocol import Protocol
+from whence.jobs.session import Session
+from whence.jobs.settings import RunSettings
+from whence.jobs.validate import estimates, validate
+from whence.world import World
+
+RECIPE = """
+start = "{start}"
+{more}
+[recipe]
+optimiser = "adamw"
+learning_rate = 0.01
+epochs = 1
+batch_size = 16
+"""
+
+
+@pytest.fixture
+def settings(toy):
+    return RunSettings(
+        model=str(toy / "model"), train=str(toy / "train.jsonl"), query=str(toy / "ask.jsonl"), layers="mlp"
+    )
+
+
+@pytest.fixture
+def recipe(toy, tmp_path):
+    def write(more="", text=RECIPE):
+        path = tmp_path / "recipe.toml"
+        path.write_text(text.format(start=toy / "model", more=more))
+        return path
+
+    return write
+
+
+@pytest.mark.slow
+def test_pbrf_needs_nothing_beside_the_run(settings, tmp_path):
+    found = validate(tmp_path / "run", settings, "pbrf", count=3)
+
+    result = json.loads((tmp_path / "run" / "checks" / "pbrf.json").read_text())
+    assert result == found.to_dict()
+    assert set(result["agreement"]) == {"ekfac", "gradient dot", "cosine"}
+    assert np.array(result["pbrf"]["response"]).shape == (3, 3)
+    assert result["agreement"]["ekfac"]["pearson"]["queries"] == 3
+    assert result["pbrf"]["control_drift"] < 1e-4
+    assert "Pearson" in found.text()
+    assert "checks/pbrf.json" in found.text()
+
+
+def test_checks_of_one_recipe_share_their_models(settings, recipe, tmp_path):
+    first = validate(tmp_path / "run", settings, "lds", count=4, recipe=recipe("fraction = 0.6"))
+    again = validate(tmp_path / "run", settings, "lds", count=4, recipe=recipe("fraction = 0.6"))
+    removal = validate(tmp_path / "run", settings, "removal", count=2, recipe=recipe())
+
+    assert first.to_dict()["retrained_here"] == 5  # four subsets, and everything
+    assert again.to_dict()["retrained_here"] == 0
+    assert again.to_dict()["lds"] == first.to_dict()["lds"]
+    assert removal.to_dict()["retrained_here"] <= 3 * 3 + 2  # a model a question and method, and the random ones
+    assert len(list((tmp_path / "run" / "checks").glob("models-*"))) == 1
+    assert first.to_dict()["settings"]["fraction"] == 0.6
+    assert first.to_dict()["protocol"]["recipe"]["batch_size"] == 16
+
+
+def test_scores_of_chosen_sequences_are_those_of_the_whole(settings, tmp_path):
+    session = Session(tmp_path / "run", settings, Log.silent(), World())
+    session.open()
+
+    few, _ = estimates(session, Chosen(session.store, [7, 2, 20]))
+    every, _ = estimates(session, session.store)
+
+    for name, values in few.items():
+        torch.testing.assert_close(values, every[name][:, [7, 2, 20]], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(every["ekfac"], session.scores.total, rtol=1e-4, atol=1e-6)
+
+
+def test_what_cannot_be_done_is_refused_before_anything(settings, recipe, tmp_path):
+    with pytest.raises(InvalidSetting, match="lds retrains models"):
+        validate(tmp_path / "run", settings, "lds")
+    with pytest.raises(InvalidSetting, match="pbrf solves near"):
+        validate(tmp_path / "run", settings, "pbrf", recipe=recipe())
+    with pytest.raises(InvalidSetting, match="too few"):
+        validate(tmp_path / "run", settings, "pbrf", count=1)
+    with pytest.raises(InvalidSetting, match="no damping"):
+        validate(tmp_path / "run", settings.replace(curvature="identity"), "pbrf")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("start = 3", "recipe"),
+        ("strt = 3", "strt"),
+        ("start = 'x'\nseeds = 0\n[recipe]\nlearning_rate = 1\nepochs = 1\nbatch_size = 1", "seeds"),
+        ("start = 'x'\n[recipe]\nlearning_rate = 1\nepochs = 1\nbatch_size = 1\nlr = 2", "lr"),
+        ("start = ", "cannot be read"),
+    ],
+)
+def test_a_recipe_file_names_its_mistake(recipe, text, named):
+    with pytest.raises(InvalidSetting, match=named):
+        Protocol.read(recipe(text=text))
+
+
+def test_a_start_of_another_shape_is_refused(settings, recipe, toy, tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    small = LlamaConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, vocab_size=24)
+    LlamaForCausalLM(small).save_pretrained(tmp_path / "small")
+    path = recipe()
+    path.write_text(path.read_text().replace(str(toy / "model"), str(tmp_path / "small")))
+
+    with pytest.raises(InvalidSetting, match="other parameters"):
+        validate(tmp_path / "run", settings, "lds", count=4, recipe=path)

@@ -1,0 +1,153 @@
+"""``whence value`` and ``whence self --labels``, from files to tables and a page."""
+
+import csv
+import json
+import re
+
+import pytest
+
+
+def read(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_wrong_label_in_a_table_is_the_most_suspect(whence, table, tmp_path):
+    out = tmp_path / "out"
+
+    done = whence("self", out, "--labels", *table.flags, "--train", table.train)
+
+    assert done.code == 0, done.err
+    first = read(out / "suspects.csv")[0]
+    assert int(first["row"]) == table.flipped
+    assert first["place"] == f"{table.train}, line {table.flipped + 2}"
+    assert {first["given"], first["suggested"]} == {"left", "right"}
+    assert float(first["p_given"]) < 0.5 < float(first["p_suggested"])
+    assert len(read(out / "suspects.csv")) == 30
+    assert f"line {table.flipped + 2}" in done.out
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Labels to look at" in page
+    assert ">weight</th>" in page
+
+
+def test_a_wrong_quantity_stands_beside_its_prediction_in_the_file_s_units(whence, quantity, tmp_path):
+    done = whence("self", tmp_path / "out", "--labels", *quantity.flags, "--train", quantity.train, "--json")
+
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    first = found["suspects"][0]
+    assert first["row"] == quantity.flipped
+    assert first["p_given"] is None
+    given, suggested = float(first["given"]), float(first["suggested"])
+    assert given - suggested > 30
+    assert 0 < found["agreement"] < 1
+
+
+def test_value_ranks_pictures_and_shows_them(whence, digits, tmp_path):
+    out = tmp_path / "out"
+
+    done = whence("value", out, *digits.flags, "--train", digits.train, "--valid", digits.valid, "--top", 4)
+
+    assert done.code == 0, done.err
+    rows = read(out / "values.csv")
+    assert len(rows) == 36
+    worst = min(rows, key=lambda row: float(row["raw"]))
+    assert int(worst["row"]) == digits.flipped
+    assert float(worst["per_copy"]) == pytest.approx(float(worst["raw"]) / 36)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    signs = [float(row["raw"]) > 0 for row in rows]
+    assert page.count('src="data:image/png;base64,') == min(4, sum(signs)) + min(4, 36 - sum(signs))
+    assert "<script" not in page
+    assert "What helps and what harms the mean loss of 9 validation examples?" in page
+
+
+def test_each_validation_picture_can_be_asked_about_by_itself(whence, digits, tmp_path):
+    out = tmp_path / "out"
+    whence("value", out, *digits.flags, "--train", digits.train, "--valid", digits.valid)
+
+    done = whence("value", out, "--valid", f"{digits.valid}#[1:3]", "--each", "--json")  # the rest is remembered
+
+    assert done.code == 0, done.err
+    queries = json.loads(done.out)["queries"]
+    assert [query["question"].rpartition(", ")[2] for query in queries] == ["image 2", "image 3"]
+    assert queries[0]["helpful"][0]["given"] == "1"
+    assert "already fitted" in done.err
+
+
+def test_one_picture_asked_about_is_shown(whence, digits, tmp_path):
+    whence("value", tmp_path / "out", *digits.flags, "--train", digits.train, "--valid", f"{digits.valid}#[1:2]")
+
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert re.search(r'<div class="asked-about">\s*<img class="picture small"', page)
+
+
+def test_suspects_and_values_share_a_folder(whence, digits, tmp_path):
+    whence("value", tmp_path / "out", *digits.flags, "--train", digits.train, "--valid", digits.valid)
+
+    done = whence("self", tmp_path / "out", "--labels")
+
+    assert done.code == 0, done.err
+    first = [int(row["row"]) for row in read(tmp_path / "out" / "suspects.csv")[:3]]
+    assert digits.flipped in first
+
+
+def test_a_folder_of_pictures_is_the_same_as_idx(whence, digits, tmp_path):
+    """Told apart by what lies there; classes are the folders' names."""
+    Image = pytest.importorskip("PIL.Image")
+    from whence.data import idx_images
+
+    whole = idx_images(digits.train, str(digits.train).replace("images", "labels").replace("idx3", "idx1"))
+    for row in range(36):
+        folder = tmp_path / "pictures" / str(int(whole.targets[row]))
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(whole.inputs[row, 0].numpy()).convert("RGB").save(folder / f"{row:03}.png")
+    net = tmp_path / "net.py"
+    net.write_text(
+        net.read_text() + "\ndef colour():\n    net = digits()\n    forward = net.forward\n"
+        "    net.forward = lambda x: forward(x[:, :1])\n    return net\n"
+    )
+    flags = ["--model", f"{net}:colour", "--weights", digits.flags[3]]
+
+    done = whence("self", tmp_path / "out", "--labels", *flags, "--train", tmp_path / "pictures")
+
+    assert done.code == 0, done.err
+    assert read(tmp_path / "out" / "suspects.csv")[0]["place"].endswith("0/005.png")
+
+
+def test_texts_meet_a_sequence_classifier(whence, classifier, tmp_path):
+    text = tmp_path / "mail.csv"
+    text.write_text(
+        "text,label\n"
+        + "".join(f"{'win cash' if n % 2 else 'see you'} {n},{'spam' if n % 2 else 'ham'}\n" for n in range(12))
+        + "<script>alert(1)</script>,spam\n"
+    )
+
+    done = whence("value", tmp_path / "out", "--model", classifier, "--train", text, "--valid", f"{text}#[0:4]")
+
+    assert done.code == 0, done.err
+    assert len(read(tmp_path / "out" / "values.csv")) == 13
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;" in page
+    assert "<script>alert" not in page
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """A random BERT of one block whose classes are named the other way round than their order."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "win", "cash", "see", "you"]
+    tokenizer = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=12,
+        max_position_embeddings=16, id2label={0: "spam", 1: "ham"}, label2id={"spam": 0, "ham": 1},
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertForSequenceClassification(config).save_pretrained(tmp_path / "bert")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    fast.save_pretrained(tmp_path / "bert")
+    return tmp_path / "bert"
