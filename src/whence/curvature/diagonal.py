@@ -25,7 +25,7 @@ class DiagonalEstimator(Estimator):
 
     def _finish(self, sums: Sums) -> None:
         draws = sums["draws"].tolist()
-        self.counts["sequences"] = sum(draws) // self.samples
+        self.counts["sequences"] = int(sums["sequences"])
         self.share = draws[0] / sum(draws)
         self._blocks: dict[str, Block] = {}
         for name in self.layers:
