@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from numpy.typing import NDArray
 from torch import nn
 
@@ -172,8 +171,8 @@ def _document_tokens(run: Run) -> list[NDArray[np.int32]]:
     return [np.concatenate([store.tokens(s) for s in store.sequences_of(d)]) for d in range(store.documents)]
 
 
-def says(model: nn.Module, parts: Sequence[QueryBatch]) -> Bool[NDArray, " q"]:
-    """Whether a language model, left to itself, continues each prompt with its completion (greedy decoding).
+def says(model: nn.Module, parts: Sequence[QueryBatch]) -> NDArray[np.bool_]:
+    """Whether a language model, left to itself, continues each prompt with its completion (greedy decoding), ``[q]``.
 
     Args:
         parts: Encoded questions, numbered from 0. Decoding greedily gives the completion exactly where each of
