@@ -150,7 +150,7 @@ def _solved(
 
 
 def _ablation(problem: Problem, ekfac: Curvature, queries: list[QueryBatch], value: float) -> dict[str, float]:
-    """How close block-diagonal G, EK-FAC and K-FAC are to the exact solve at another damping, over all training data."""
+    """How close block-diagonal G, EK-FAC and K-FAC are to the exact solve at another damping."""
     damped = ekfac.with_damping(value)
     truth, _ = _solved(problem, _inverse(problem, "exact", damped), damped, queries)
     kfac = _fit(problem, "kfac").with_damping(damped.dampings)

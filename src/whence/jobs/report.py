@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from whence.artifacts.atomic import write_text
-from whence.curvature import Curvature
+from whence.curvature import Curvature, Damping
 from whence.influence.topk import TopK
 from whence.jobs.explain import RESCORED, Explanation, explain, full_rank_query, in_float32, rescore
 from whence.layers.select import track
@@ -194,7 +194,10 @@ def _damping(curvature: Curvature) -> str:
     if curvature.damping is None:
         return "none: gradients are not preconditioned"
     values = sorted(curvature.dampings.values())
-    kind = "absolute" if curvature.damping.absolute else f"{curvature.damping.value:g} × each layer's mean eigenvalue"
+    rule = curvature.damping
+    kind = "given by layer"
+    if isinstance(rule, Damping):
+        kind = "absolute" if rule.absolute else f"{rule.value:g} × each layer's mean eigenvalue"
     return f"{kind} (λ from {values[0]:.3g} to {values[-1]:.3g})"
 
 
