@@ -75,6 +75,8 @@ class ValueSettings:
                 f'{kept}: unknown setting "{unknown[0]}": {folder} is a run of a language model, not a valuation',
                 hint="give a folder of its own",
             )
+        if given.get("valid") is not None:  # another validation set is asked about in its own way
+            base.pop("each", None)
         merged = {**base, **{name: one for name, one in given.items() if one is not None}}
         for name in ("model", "train"):
             if name not in merged:
@@ -205,7 +207,7 @@ class Valuation:
             model=self.model,
             task=self.task,
             each=self.settings.each,
-            folder=self.folder / "scores" / settings_fingerprint(asked)[:12],
+            folder=self.folder / "values" / settings_fingerprint(asked)[:12],
             log=self.log,
         )
 

@@ -39,7 +39,7 @@ def write_values(run: Valuation) -> None:
         run.folder / "values.csv",
         ["query", "row", "place", "given", "raw", "per_copy"],
         (
-            [query, row, run.train.data.name(row), _given(run, row), f"{raw:.9g}", f"{raw / values.train_size:.9g}"]
+            [query, row, run.train.place(row), _given(run, row), f"{raw:.9g}", f"{raw / values.train_size:.9g}"]
             for query, scores in enumerate(values.raw.tolist())
             for row, raw in enumerate(scores)
         ),
@@ -89,7 +89,7 @@ def suspect_rows(run: Valuation, n: int) -> list[dict[str, Any]]:
         rows.append(
             {
                 "row": row,
-                "place": run.train.data.name(row),
+                "place": run.train.place(row),
                 "given": run.train.said(float(found.given[row])),
                 "suggested": run.train.said(float(found.suggested[row])),
                 "p_given": p[0],
@@ -194,7 +194,7 @@ def _card(examples: Examples, row: int, said: Tensor, score: float, other: int |
     elif examples.texts:
         shown = {"text": examples.texts[row]}
     return Card(
-        place=examples.data.name(row),
+        place=examples.place(row),
         given=examples.said(given),
         suggested=examples.said(model),
         score=score,
@@ -205,11 +205,11 @@ def _card(examples: Examples, row: int, said: Tensor, score: float, other: int |
 
 
 def _questions(run: Valuation) -> list[str]:
-    """What each query asks about, in words."""
+    """What each query asks about the loss of, in words."""
     valid = run.valid
     if run.settings.each or len(valid) == 1:
-        return [f"the loss of {valid.data.name(row)}" for row in range(len(valid))]
-    return [f"the mean loss of {len(valid):,} validation examples"]
+        return [valid.place(row) for row in range(len(valid))]
+    return [f"{len(valid):,} validation examples"]
 
 
 def _facts(run: Valuation, *, labels: bool) -> list[tuple[str, str, str]]:
@@ -250,7 +250,7 @@ def _value_row(run: Valuation, query: int, row: int) -> dict[str, Any]:
     per_copy = raw / run.values.train_size
     return {
         "row": row,
-        "place": run.train.data.name(row),
+        "place": run.train.place(row),
         "given": _given(run, row),
         "raw": raw,
         "per_copy": per_copy,
