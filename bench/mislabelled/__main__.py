@@ -18,6 +18,7 @@ from bench.mislabelled import detect
 from bench.mislabelled.curves import curves, worth
 from bench.mislabelled.detect import DAMPING, accuracy, as_json, judged, suspicions, trained
 from bench.mislabelled.sets import SETS
+from bench.mislabelled.tables import page
 from whence.evaluate.mislabelled import flip_labels, found
 
 RESULTS = Path(__file__).parents[1] / "results" / "mislabelled.json"
@@ -73,6 +74,7 @@ def main() -> None:
         kept["sets"] = sorted([one for one in kept["sets"] if one["set"] != name] + [made], key=lambda one: one["set"])
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+        RESULTS.with_suffix(".md").write_text(page(kept["sets"]))
 
 
 if __name__ == "__main__":

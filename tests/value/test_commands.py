@@ -25,9 +25,11 @@ def test_a_wrong_label_in_a_table_is_the_most_suspect(whence, table, tmp_path):
     assert float(first["p_given"]) < 0.5 < float(first["p_suggested"])
     assert len(read(out / "suspects.csv")) == 30
     assert f"line {table.flipped + 2}" in done.out
-    page = (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "suspects.html").read_text(encoding="utf-8")
     assert "Labels to look at" in page
     assert ">weight</th>" in page
+    assert f"whence self {out} --labels --model" in page
+    assert "--text text" not in page  # a default
 
 
 def test_a_wrong_quantity_stands_beside_its_prediction_in_the_file_s_units(whence, quantity, tmp_path):

@@ -103,7 +103,7 @@ def test_a_model_that_was_trained_otherwise_is_pointed_out(whence, table, tmp_pa
 
     assert done.code == 0
     assert "warning: the model says the given label of" in done.err
-    assert "was it trained on" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "was it trained on" in (tmp_path / "out" / "suspects.html").read_text(encoding="utf-8")
 
 
 def test_a_model_that_fits_is_not_complained_about(whence, table, tmp_path):

@@ -46,7 +46,7 @@ def self_influence(
 
     With --labels, of pictures, table rows or texts with a label each: prints the
     most suspect labels beside the most probable other one, and writes
-    RUN/suspects.csv with all of them and RUN/report.html.
+    RUN/suspects.csv with all of them and RUN/suspects.html.
 
     Examples:
       whence self runs/toy --top 50

@@ -4,7 +4,8 @@ OUT/  manifest.json  settings.toml  events.jsonl
       curvature/            fitted once
       scores/<asked>/       influence on a validation set, a file a work unit
       self/<damping>/       influence of each example on itself
-      values.csv  values.json  suspects.csv  suspects.json  report.html
+      values.csv  values.json  report.html         of `whence value`
+          suspects.csv  suspects.json  suspects.html   of `whence self --labels`
 """
 
 from __future__ import annotations

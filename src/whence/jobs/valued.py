@@ -40,7 +40,7 @@ class Valued:
 
     @property
     def report(self) -> Path:
-        return self.run.folder / "report.html"
+        return self.run.folder / ("suspects.html" if self.asked == "suspects" else "report.html")
 
     def __repr__(self) -> str:
         return f"Valued({str(self.run.folder)!r}, {self.asked})"
