@@ -18,21 +18,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.mislabelled.detect import DAMPING, TASK, accuracy, trained
+from bench.mislabelled.detect import DAMPINGS, TASK, accuracy, trained
 from bench.mislabelled.sets import Flippable
 from whence.data import TensorData
 from whence.jobs.fit import fit
 from whence.jobs.value import value
 
-REMOVED = (0.05, 0.1, 0.2, 0.3, 0.5)
-KEPT = (0.05, 0.1, 0.2, 0.4)
-DRAWS, SEEDS = 3, 3
+REMOVED = (0.1, 0.2, 0.3)
+KEPT = (0.1, 0.3)
+DRAWS, SEEDS = 2, 2
 
 
-def worth(problem: Flippable, net: nn.Module, data: TensorData) -> np.ndarray:
-    """Raw influence of each training point on minus the mean loss of the validation set: higher is more helpful."""
-    curvature = fit(net, data, task=TASK, layers="all", damping=DAMPING)
-    return value(curvature, data, problem.valid, model=net, task=TASK).raw[0].double().numpy()
+def worth(problem: Flippable, net: nn.Module, data: TensorData) -> dict[float, np.ndarray]:
+    """Raw influence of each training point on minus the mean loss of the validation set: higher is more helpful.
+
+    At several dampings, because the ranking of a net that was stopped early depends on it.
+    """
+    curvature = fit(net, data, task=TASK, layers="all")
+    return {
+        lam: value(curvature.with_damping(lam), data, problem.valid, model=net, task=TASK).raw[0].double().numpy()
+        for lam in DAMPINGS
+    }
 
 
 def curves(problem: Flippable, data: TensorData, rankings: dict[str, np.ndarray], full: float) -> dict[str, Any]:

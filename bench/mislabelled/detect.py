@@ -4,7 +4,9 @@
     out of fold   five nets, each trained without a fifth of the data, are asked about that fifth: as cleanlab
                   wants its probabilities to be made; the curvature of each is fitted on its own training part
 
-Flips are random, so every method sees the same models, the same probabilities and the same flips.
+Relative self-influence is the self-influence at the given label over that at the most probable other one, in log: what
+an example's own leverage does to both cancels. Flips are random, and every method sees the same models, the same
+probabilities and the same flips.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.mislabelled.sets import Flippable
+from whence.curvature import Curvature
 from whence.data import TensorData
 from whence.evaluate.examples import collect
 from whence.evaluate.mislabelled import Found, found
@@ -31,6 +34,7 @@ from whence.tasks import Classification
 TASK = Classification()
 FOLDS = 5
 DAMPING = 0.1
+DAMPINGS = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
 def trained(problem: Flippable, data: TensorData, weights: Tensor, seed: int = 0) -> list[nn.Module]:
@@ -75,18 +79,36 @@ def out_of_fold(problem: Flippable, data: TensorData) -> dict[str, np.ndarray]:
 def suspicions(net: nn.Module, seen: TensorData, asked: TensorData) -> dict[str, np.ndarray]:
     """Of the labels of ``asked``, by a net trained on ``seen``: higher is more suspect; and the probabilities."""
     curvature = fit(net, seen, task=TASK, layers="all", damping=DAMPING)
-    own = self_influence(curvature, asked, model=net, task=TASK)
-    assert own is not None
     with torch.no_grad():
         logits = net(asked.inputs).double()
     label = asked.targets[:, None]
     log_p = logits.log_softmax(1)
     margin = logits.gather(1, label) - logits.scatter(1, label, -torch.inf).amax(1, keepdim=True)
+    other = logits.scatter(1, label, -torch.inf).argmax(1)
+    own, theirs = (_own(curvature, net, asked.inputs, labels) for labels in (asked.targets, other))
     return {
-        "self_influence": own.double().numpy(),
+        "self_influence": own,
+        "relative_self_influence": np.log(own) - np.log(theirs),
         "loss": -log_p.gather(1, label)[:, 0].numpy(),
         "margin": -margin[:, 0].numpy(),
         "probabilities": log_p.exp().numpy(),
+    }
+
+
+def _own(curvature: Curvature, net: nn.Module, inputs: Tensor, labels: Tensor) -> np.ndarray:
+    found = self_influence(curvature, TensorData(inputs, labels, batch_size=512), model=net, task=TASK)
+    assert found is not None
+    return found.double().numpy()
+
+
+def by_damping(net: nn.Module, data: TensorData, flipped: Tensor) -> dict[str, float]:
+    """ROC-AUC of self-influence at several dampings, relative to the mean eigenvalue."""
+    curvature = fit(net, data, task=TASK, layers="all")
+    return {
+        f"{lam:g}": round(
+            found(_own(curvature.with_damping(lam), net, data.inputs, data.targets), flipped.numpy()).auc, 4
+        )
+        for lam in DAMPINGS
     }
 
 

@@ -29,7 +29,7 @@ batch_size = 16
 @pytest.fixture
 def settings(toy):
     return RunSettings(
-        model=str(toy / "model"), train=str(toy / "train.jsonl"), query=str(toy / "ask.jsonl"), layers="mlp"
+        model=str(toy / "model"), train=str(toy / "train.jsonl"), query=str(toy / "ask.jsonl"), layers=("mlp",)
     )
 
 

@@ -20,14 +20,16 @@ def test_a_wrong_label_in_a_table_is_the_most_suspect(whence, table, tmp_path):
     assert done.code == 0, done.err
     first = read(out / "suspects.csv")[0]
     assert int(first["row"]) == table.flipped
-    assert first["place"] == f"{table.train}, line {table.flipped + 2}"
+    assert first["place"] == f"train.csv, line {table.flipped + 2}"
     assert {first["given"], first["suggested"]} == {"left", "right"}
     assert float(first["p_given"]) < 0.5 < float(first["p_suggested"])
     assert len(read(out / "suspects.csv")) == 30
     assert f"line {table.flipped + 2}" in done.out
-    page = (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "suspects.html").read_text(encoding="utf-8")
     assert "Labels to look at" in page
     assert ">weight</th>" in page
+    assert f"whence self {out} --labels --model" in page
+    assert "--text text" not in page  # a default
 
 
 def test_a_wrong_quantity_stands_beside_its_prediction_in_the_file_s_units(whence, quantity, tmp_path):
@@ -58,7 +60,7 @@ def test_value_ranks_pictures_and_shows_them(whence, digits, tmp_path):
     signs = [float(row["raw"]) > 0 for row in rows]
     assert page.count('src="data:image/png;base64,') == min(4, sum(signs)) + min(4, 36 - sum(signs))
     assert "<script" not in page
-    assert "What helps and what harms the mean loss of 9 validation examples?" in page
+    assert "Which training examples help and harm on 9 validation examples?" in page
 
 
 def test_each_validation_picture_can_be_asked_about_by_itself(whence, digits, tmp_path):
@@ -111,7 +113,7 @@ def test_a_folder_of_pictures_is_the_same_as_idx(whence, digits, tmp_path):
     done = whence("self", tmp_path / "out", "--labels", *flags, "--train", tmp_path / "pictures")
 
     assert done.code == 0, done.err
-    assert read(tmp_path / "out" / "suspects.csv")[0]["place"].endswith("0/005.png")
+    assert read(tmp_path / "out" / "suspects.csv")[0]["place"] == "0/005.png"
 
 
 def test_texts_meet_a_sequence_classifier(whence, classifier, tmp_path):

@@ -29,8 +29,9 @@ def gradients(model, task, data):
     for batch in data.gather(range(data.sequences)):
         for loss in task.loss(model, batch):
             grads = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
-            rows.append([torch.cat([w, b[:, None]], dim=1).flatten() for w, b in zip(grads[::2], grads[1::2])])
-    return [torch.stack(layer) for layer in zip(*rows)]
+            layers = zip(grads[::2], grads[1::2], strict=True)
+            rows.append([torch.cat([weight, bias[:, None]], dim=1).flatten() for weight, bias in layers])
+    return [torch.stack(layer) for layer in zip(*rows, strict=True)]
 
 
 def dense_inverses(curvature):

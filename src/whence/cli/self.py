@@ -46,7 +46,7 @@ def self_influence(
 
     With --labels, of pictures, table rows or texts with a label each: prints the
     most suspect labels beside the most probable other one, and writes
-    RUN/suspects.csv with all of them and RUN/report.html.
+    RUN/suspects.csv with all of them and RUN/suspects.html.
 
     Examples:
       whence self runs/toy --top 50
@@ -56,7 +56,7 @@ def self_influence(
     own: dict[str, Any] = {"weights": weights, "target": target, "text": text, "size": size, "as_is": as_is or None}
     shared: dict[str, Any] = {"model": model, "train": train, "damping": damping, "top": top}
     if labels:
-        _refuse(units=units, settings=settings, why="cannot be given with --labels")
+        _refuse("cannot be given with --labels", "leave it out", units=units, settings=settings)
         chosen = examples.chosen(run, **shared, **own)
         from whence.jobs.valued import label_suspects
 
@@ -64,7 +64,7 @@ def self_influence(
             found = label_suspects(run, chosen, log=log)
         show(found, as_json=json)
         return
-    _refuse(**own, why="is for labelled examples, and --labels is not given")
+    _refuse("is for labelled examples", "add --labels, or leave it out", **own)
     folder, wanted = flags.gather(run, settings, **shared)
     from whence.jobs.run import run as job
 
@@ -73,7 +73,7 @@ def self_influence(
     show(result, as_json=json)
 
 
-def _refuse(*, why: str, **given: Any) -> None:
+def _refuse(why: str, hint: str, **given: Any) -> None:
     for name, value in given.items():
         if value is not None:
-            raise InvalidSetting(f"--{name.replace('_', '-')} {why}")
+            raise InvalidSetting(f"--{name.replace('_', '-')} {why}", hint=hint)

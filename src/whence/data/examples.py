@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from whence.data.images import ImageData, idx_images, image_folder
-from whence.data.labelled import LabelledText, read_labelled
+from whence.data.labelled import read_labelled
 from whence.data.standards import Standards
 from whence.data.tabular import read_table
 from whence.data.tensors import TensorData
@@ -56,6 +56,11 @@ class Examples:
     def numbering(self) -> dict[str, int]:
         """Class name → number: what other examples of these classes are to be numbered by."""
         return {name: number for number, name in enumerate(self.classes)}
+
+    def place(self, row: int) -> str:
+        """Where a row is, told from the folder that was named."""
+        root = _rows(self.source)[0]
+        return self.data.name(row).removeprefix(f"{root if root.is_dir() else root.parent}/")
 
     def said(self, target: float) -> str:
         """A class number by its name; a quantity in the file's units."""
@@ -154,37 +159,34 @@ def kind_of(path: Path, *, texts: bool) -> Kind:
 def _pictures(path: Path, rows: slice, reading: Reading) -> Examples:
     if reading.target is not None:
         raise InvalidSetting("target names a column, and pictures have none", hint="leave it out")
-    standards = reading.standards
-    if reading.as_is:
-        standards = Standards(torch.zeros(reading.channels), torch.ones(reading.channels))
     images = _idx_of(path)
+    plain = Standards(torch.zeros(reading.channels), torch.ones(reading.channels))  # of the rows that are meant, below
     if images is not None:
         if reading.size is not None:
             raise InvalidSetting("size is for folders of pictures", hint="IDX pictures are of one size: leave it out")
         labels = images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1"))
         if labels == images or not labels.is_file():
             raise DataError(f"{images} has no labels beside it", hint=f"put them into {labels.name}")
-        whole = idx_images(images, labels, standards=_of(standards, 1), batch_size=BATCH)
+        whole = idx_images(images, labels, standards=_grey(plain))
     else:
-        whole = image_folder(path, size=reading.size, channels=reading.channels, standards=standards, batch_size=BATCH)
+        whole = image_folder(path, size=reading.size, channels=reading.channels, standards=plain)
     numbers, classes = _numbered([whole.classes[k] for k in whole.targets.tolist()], whole.name, reading, whole.classes)
+    wanted = _meant(range(whole.sequences)[rows], whole.sequences, path)
     data = ImageData(
-        whole.inputs,
-        numbers,
+        whole.inputs[wanted.start : wanted.stop],
+        numbers[wanted.start : wanted.stop],
         classes=classes,
-        names=[whole.name(row) for row in range(whole.sequences)],
-        standards=whole.standards,
+        names=[whole.name(row) for row in wanted],
+        standards=whole.standards if reading.as_is else reading.standards,
         batch_size=BATCH,
-    ).take(range(whole.sequences)[rows])
+    )
     _refuse_more_classes(reading.outputs(next(data.gather([0])).inputs), classes, path)
     return Examples("", "pictures", data, classes, pixels=data.inputs, standards=data.standards)
 
 
-def _of(standards: Standards | None, channels: int) -> Standards | None:
-    """Those of as many colours, where they say nothing: IDX pictures are grey whatever the model may read."""
-    if standards is None or len(standards.mean) == channels:
-        return standards
-    return Standards(standards.mean[:channels], standards.std[:channels])
+def _grey(standards: Standards) -> Standards:
+    """Those of one colour: IDX pictures are grey whatever the model may read."""
+    return Standards(standards.mean[:1], standards.std[:1])
 
 
 def _texts(path: Path, rows: slice, reading: Reading) -> Examples:
@@ -192,7 +194,7 @@ def _texts(path: Path, rows: slice, reading: Reading) -> Examples:
     target, text = _column(reading.target or "label"), _column(reading.text)
     whole = read_labelled(path, text=text, label=target)
     given = [whole.classes[k] for k in whole.labels.tolist()]
-    some = _taken(whole, range(len(whole))[rows])
+    some = whole.take(_meant(range(len(whole))[rows], len(whole), path))
     count = reading.outputs(torch.zeros(1, 1, dtype=torch.int64))
     numbers, classes = _numbered(given, lambda row: whole.names[row], reading, whole.classes, count)
     _refuse_more_classes(count, classes, path)
@@ -201,19 +203,17 @@ def _texts(path: Path, rows: slice, reading: Reading) -> Examples:
     return Examples("", "texts", data, classes, texts=some.texts)
 
 
-def _taken(whole: LabelledText, rows: range) -> LabelledText:
+def _meant(rows: range, count: int, path: Path) -> range:
     if not rows:
-        raise DataError(f"there are {len(whole)} texts, and none of the rows that are meant", hint="write path#[a:b]")
-    return whole.take(rows)
+        raise DataError(f"{path} has {count:,} examples, and none of those that are meant", hint="write path#[a:b]")
+    return rows
 
 
 def _table(path: Path, rows: slice, reading: Reading) -> Examples:
     target = -1 if reading.target is None else _column(reading.target)
     whole = read_table(path, target=target, classes=True)
     given = [whole.classes[k] for k in whole.targets.tolist()]
-    wanted = range(len(whole))[rows]
-    if not wanted:
-        raise DataError(f"{path} has {len(whole)} rows, and none of those that are meant", hint="write path#[a:b]")
+    wanted = _meant(range(len(whole))[rows], len(whole), path)
     count = reading.outputs(torch.zeros(1, whole.inputs.shape[1]))
     classes: tuple[str, ...] = ()
     if count > 1:

@@ -4,7 +4,8 @@ OUT/  manifest.json  settings.toml  events.jsonl
       curvature/            fitted once
       scores/<asked>/       influence on a validation set, a file a work unit
       self/<damping>/       influence of each example on itself
-      values.csv  values.json  suspects.csv  suspects.json  report.html
+      values.csv  values.json  report.html         of `whence value`
+          suspects.csv  suspects.json  suspects.html   of `whence self --labels`
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ class ValueSettings:
                 f'{kept}: unknown setting "{unknown[0]}": {folder} is a run of a language model, not a valuation',
                 hint="give a folder of its own",
             )
+        if given.get("valid") is not None:  # another validation set is asked about in its own way
+            base.pop("each", None)
         merged = {**base, **{name: one for name, one in given.items() if one is not None}}
         for name in ("model", "train"):
             if name not in merged:
@@ -205,7 +208,7 @@ class Valuation:
             model=self.model,
             task=self.task,
             each=self.settings.each,
-            folder=self.folder / "scores" / settings_fingerprint(asked)[:12],
+            folder=self.folder / "values" / settings_fingerprint(asked)[:12],
             log=self.log,
         )
 

@@ -15,11 +15,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from whence.artifacts.fingerprint import model_fingerprint
+from whence.artifacts.folder import claim, finished, mark_finished
+from whence.artifacts.manifest import Manifest
 from whence.curvature import Curvature
 from whence.data.queries import QueryBatch
 from whence.errors import InvalidSetting
+from whence.influence.query import Queries
 from whence.jobs.log import Log
-from whence.jobs.query import query_gradients
+from whence.jobs.query import load_queries, query_gradients, save_queries
 from whence.jobs.score import Scores, score, self_influence
 from whence.jobs.stream import device_of
 from whence.tasks import Classification, Regression
@@ -76,11 +80,36 @@ def value(
         valid: Examples that the model was not trained on, with labels that can be relied on.
         each: Ask about each validation example by itself rather than about their mean. Memory: one gradient each.
         train_size: How many examples the model was trained on; those of ``data`` when not given.
-        folder: Where finished scores are kept; an interrupted call continues there.
+        folder: Where query gradients and finished scores are kept; an interrupted call continues there.
 
     Raises:
         NumericalError: If a loss or a score is NaN or inf; names the example.
+        ArtifactMismatch: If the folder's are of another model, data, curvature or validation set.
     """
+    if folder is None:
+        queries = _queries(curvature, valid, model, task, each)
+    else:
+        queries = _kept_queries(curvature, valid, model, task, each, folder / "queries")
+    within = None if folder is None else folder / "scores"
+    scores = score(curvature, queries, data, model=model, task=task, folder=within, log=log)
+    assert isinstance(scores, Scores)  # every unit was asked for
+    return Values(scores.total.cpu(), -queries.measurement, train_size or data.sequences)
+
+
+def _kept_queries(
+    curvature: Curvature, valid: Data, model: nn.Module, task: OutputTask, each: bool, folder: Path
+) -> Queries:
+    """The queries of a folder, made there first if need be: the bits that its scores were made with."""
+    sources = {"model": model_fingerprint(model), "data": valid.fingerprint, "curvature": curvature.fingerprint}
+    claim(folder, Manifest("queries", 1, {**task.settings, "each": each}, sources))
+    path = folder / "gradients.safetensors"
+    if not finished(folder):
+        save_queries(_queries(curvature, valid, model, task, each), path)
+        mark_finished(folder, [path.name])
+    return load_queries(path, device_of(model))
+
+
+def _queries(curvature: Curvature, valid: Data, model: nn.Module, task: OutputTask, each: bool) -> Queries:
     weight = 1.0 if each else 1.0 / valid.sequences
     parts = [
         QueryBatch(
@@ -91,10 +120,7 @@ def value(
         for unit in valid.units
         for batch in valid.batches(unit.number)
     ]
-    queries = query_gradients(curvature, model, parts, task=task)
-    scores = score(curvature, queries, data, model=model, task=task, folder=folder, log=log)
-    assert isinstance(scores, Scores)  # every unit was asked for
-    return Values(scores.total.cpu(), -queries.measurement, train_size or data.sequences)
+    return query_gradients(curvature, model, parts, task=task)
 
 
 @dataclass(frozen=True)

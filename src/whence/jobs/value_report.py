@@ -7,7 +7,8 @@ import io
 import json
 import platform
 import shlex
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 from whence.artifacts.atomic import write_text
 from whence.data.examples import Examples
 from whence.jobs.report import _damping, _version
-from whence.jobs.valuation import Valuation
+from whence.jobs.valuation import Valuation, ValueSettings
 from whence.jobs.value import agreement, predictions
 from whence.layers.select import track
 from whence.report.gallery import Card, Gallery, Ranking, render_gallery
@@ -39,7 +40,7 @@ def write_values(run: Valuation) -> None:
         run.folder / "values.csv",
         ["query", "row", "place", "given", "raw", "per_copy"],
         (
-            [query, row, run.train.data.name(row), _given(run, row), f"{raw:.9g}", f"{raw / values.train_size:.9g}"]
+            [query, row, run.train.place(row), _given(run, row), f"{raw:.9g}", f"{raw / values.train_size:.9g}"]
             for query, scores in enumerate(values.raw.tolist())
             for row, raw in enumerate(scores)
         ),
@@ -89,7 +90,7 @@ def suspect_rows(run: Valuation, n: int) -> list[dict[str, Any]]:
         rows.append(
             {
                 "row": row,
-                "place": run.train.data.name(row),
+                "place": run.train.place(row),
                 "given": run.train.said(float(found.given[row])),
                 "suggested": run.train.said(float(found.suggested[row])),
                 "p_given": p[0],
@@ -101,8 +102,8 @@ def suspect_rows(run: Valuation, n: int) -> list[dict[str, Any]]:
 
 
 def write_gallery(run: Valuation, *, labels: bool) -> Path:
-    """``report.html``: the rankings of a validation set, or (``labels``) the suspects."""
-    path = run.folder / "report.html"
+    """``report.html``, the rankings of a validation set; or (``labels``) ``suspects.html``."""
+    path = run.folder / ("suspects.html" if labels else "report.html")
     write_text(path, render_gallery(gallery(run, labels=labels)))
     return path
 
@@ -137,7 +138,7 @@ def gallery(run: Valuation, *, labels: bool) -> Gallery:
         ],
         notes=[*run.curvature.notes, *coverage.notes, *_left_out(train)],
         warnings=run.warnings,
-        command=command + _flags(run),
+        command=command + _flags(run.settings, leave_out=("valid", "each", "layers") if labels else ()),
         method={key: value for key, value in asdict(settings).items() if value is not None},
         provenance={
             "weights": run.sources["model"],
@@ -194,7 +195,7 @@ def _card(examples: Examples, row: int, said: Tensor, score: float, other: int |
     elif examples.texts:
         shown = {"text": examples.texts[row]}
     return Card(
-        place=examples.data.name(row),
+        place=examples.place(row),
         given=examples.said(given),
         suggested=examples.said(model),
         score=score,
@@ -205,11 +206,11 @@ def _card(examples: Examples, row: int, said: Tensor, score: float, other: int |
 
 
 def _questions(run: Valuation) -> list[str]:
-    """What each query asks about, in words."""
+    """What each query asks about the loss of, in words."""
     valid = run.valid
     if run.settings.each or len(valid) == 1:
-        return [f"the loss of {valid.data.name(row)}" for row in range(len(valid))]
-    return [f"the mean loss of {len(valid):,} validation examples"]
+        return [valid.place(row) for row in range(len(valid))]
+    return [f"{len(valid):,} validation examples"]
 
 
 def _facts(run: Valuation, *, labels: bool) -> list[tuple[str, str, str]]:
@@ -232,16 +233,16 @@ def _left_out(train: Examples) -> list[str]:
     return [f"the first {MOST_COLUMNS} of {len(train.columns)} columns are shown; all of them count"]
 
 
-def _flags(run: Valuation) -> str:
-    """The flags that are set, as a shell reads them."""
+def _flags(settings: ValueSettings, *, leave_out: Sequence[str]) -> str:
+    """The flags that differ from their defaults, as a shell reads them."""
     words = []
-    for name, value in asdict(run.settings).items():
-        flag = f"--{name.replace('_', '-')}"
-        if value is True:
-            words.append(flag)
-        elif value not in (None, False):
-            for one in value if isinstance(value, tuple) else (value,):
-                words += [flag, shlex.quote(str(one))]
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if value == field.default or field.name in leave_out:
+            continue
+        flag = f"--{field.name.replace('_', '-')}"
+        for one in value if isinstance(value, tuple) else (value,):
+            words += [flag] if one is True else [flag, shlex.quote(str(one))]
     return "".join(f" {word}" for word in words)
 
 
@@ -250,7 +251,7 @@ def _value_row(run: Valuation, query: int, row: int) -> dict[str, Any]:
     per_copy = raw / run.values.train_size
     return {
         "row": row,
-        "place": run.train.data.name(row),
+        "place": run.train.place(row),
         "given": _given(run, row),
         "raw": raw,
         "per_copy": per_copy,

@@ -40,7 +40,7 @@ class Valued:
 
     @property
     def report(self) -> Path:
-        return self.run.folder / "report.html"
+        return self.run.folder / ("suspects.html" if self.asked == "suspects" else "report.html")
 
     def __repr__(self) -> str:
         return f"Valued({str(self.run.folder)!r}, {self.asked})"
@@ -76,7 +76,7 @@ def _finished(run: Valuation, asked: Literal["values", "suspects"]) -> Valued:
 def _values(run: Valuation) -> list[str]:
     lines = []
     for query in values_dict(run)["queries"]:
-        lines.append(f"{query['question']}: {query['loss']:.4g}   (nats per copy; + lowers it)")
+        lines.append(f"{query['question']}: loss {query['loss']:.4g}   (nats per copy; + lowers it)")
         for name in ("helpful", "harmful"):
             lines.append(f"  {name}")
             lines += [f"  {row['per_copy']:>+12.4g}  {row['given']:<12}  {row['place']}" for row in query[name][:LINES]]

@@ -54,12 +54,17 @@ class Ranking:
     """What helps and what harms one question."""
 
     question: str
-    """In words: ``the mean loss of 3,000 validation examples``."""
+    """Whose loss, in words: ``3,000 validation examples``; their mean, where they are several."""
     loss: float
     asked: Card | None = None
     """The validation example asked about, where it is one."""
     helpful: Sequence[Card] = ()
     harmful: Sequence[Card] = ()
+
+    @property
+    def overshoots(self) -> bool:
+        """Whether more is promised than there is to lower: a straight line drawn too far."""
+        return 0 < self.loss < max((card.score for card in self.helpful), default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
