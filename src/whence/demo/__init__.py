@@ -24,6 +24,7 @@ from pathlib import Path
 
 from whence.errors import ArtifactError
 
+
 @dataclass(frozen=True, slots=True)
 class DemoPaths:
     """Where the demo's files lie."""
