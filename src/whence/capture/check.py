@@ -128,9 +128,14 @@ class Sensitivity:
         """What to do, or None where nothing need be done."""
         if self.batch_mates <= self.tolerance:
             return None
+        mend = (
+            "something in the model mixes the examples of a batch, so no document has a gradient of its own"
+            if self.kernel == "eager"
+            else 'load the model with attention = "eager" in a settings file (attn_implementation="eager" in Python)'
+        )
         return (
             f"gradients depend on batch-mates and padding by up to {self.batch_mates:.1%} (at {self.layer}) with the "
-            f"{self.kernel} attention kernel; load the model with `--attention eager`"
+            f"{self.kernel} attention kernel; {mend}"
         )
 
 

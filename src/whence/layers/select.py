@@ -62,7 +62,7 @@ def track(model: nn.Module, layers: str | Sequence[str] = "blocks") -> Tracked:
     if not candidates:
         raise LayerError(
             f"{type(model).__name__} has no Linear or Conv1D module to track",
-            hint="influence is computed for the weights of linear layers; see `whence show --layers`",
+            hint="influence is computed for the weights of linear layers; a model without any cannot be used",
         )
     head = head_name(model)
     names = _chosen(model, candidates, layers, head)
