@@ -197,11 +197,18 @@ def _document(document: int, windows: Sequence[_Window], itself: float, query_se
 @contextmanager
 def in_float32(model: nn.Module) -> Iterator[nn.Module]:
     """The model in float32 for a while; half-precision weights come back bit for bit."""
-    dtype = next(model.parameters()).dtype
-    if dtype in (torch.float32, torch.float64):
+    if next(model.parameters()).dtype in (torch.float32, torch.float64):
         yield model
         return
+    dtypes = [parameter.dtype for parameter in model.parameters()]
+    # Buffers come back themselves: one that was float32 beside half-precision weights (rotary frequencies) stays exact.
+    buffers = [
+        (module, name, value) for module in model.modules() for name, value in module.named_buffers(recurse=False)
+    ]
     try:
         yield model.float()
     finally:
-        model.to(dtype)
+        for parameter, dtype in zip(model.parameters(), dtypes, strict=True):
+            parameter.data = parameter.data.to(dtype)
+        for module, name, value in buffers:
+            setattr(module, name, value)

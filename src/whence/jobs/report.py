@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ import torch
 from whence.artifacts.atomic import write_text
 from whence.curvature import Curvature
 from whence.influence.topk import TopK
-from whence.jobs.explain import RESCORED, Explanation, explain, full_rank_query, in_float32, rescore
+from whence.jobs.explain import Explanation, explain, full_rank_query, in_float32
 from whence.layers.select import track
 from whence.report.html import render
 from whence.report.model import CoverageRow, Doc, Question, Recall, ReportData, Tail, Trust
@@ -122,9 +122,7 @@ def _progress(log: Log, row: int, questions: int, documents: int) -> Callable[[f
 def _question(run: Run, row: int, planted: int | None, progress: Callable[[float], None]) -> Question:
     session, store, query = run.session, run.session.store, run.questions[row]
     full = full_rank_query(session.curvature, session.model, session.parts_of(row), session.task)
-    raw = run.documents[row].copy()
-    if session.queries.rank is not None or session.settings.dtype != "float32":
-        raw = _rescored(run, full, raw)
+    raw = run.documents[row]
     top = TopK.of(raw, min(session.settings.top, store.documents))
     raises = [int(document) for document in top.highest if raw[document] > 0]
     lowers = [int(document) for document in top.lowest if raw[document] < 0]
@@ -154,24 +152,6 @@ def _question(run: Run, row: int, planted: int | None, progress: Callable[[float
     )
 
 
-def _rescored(run: Run, full: Any, raw: np.ndarray) -> np.ndarray:
-    """The ranking with its ends replaced by full-rank float32 scores, and the rest kept between them."""
-    session = run.session
-    ends = TopK.of(raw, min(RESCORED, len(raw)))
-    both = [int(document) for document in dict.fromkeys([*ends.highest, *ends.lowest])]
-    exact = rescore(session.curvature, session.model, full, session.store, both, session.task)
-    known = raw[both]
-    again = np.array([exact[document] for document in both])
-    if len(both) > 2:
-        agreement = float(np.corrcoef(known, again)[0, 1])
-        session.log.note(
-            f"rescored {len(both)} documents at full rank in float32: r = {agreement:.4f} with the first pass"
-        )
-    result = raw.copy()
-    result[both] = again
-    return result
-
-
 def _doc(run: Run, e: Explanation, raw: np.ndarray) -> Doc:
     store, n = run.session.store, run.train_size
     row = store.row(e.document)
@@ -182,8 +162,8 @@ def _doc(run: Run, e: Explanation, raw: np.ndarray) -> Doc:
         source=Path(str(row["source"])).name,
         row=int(row["row"]),
         tokens=run.session.surface(e.tokens),
-        score_per_copy=e.raw / n,
-        score_raw=e.raw,
+        score_per_copy=float(raw[e.document]) / n,
+        score_raw=float(raw[e.document]),
         percentile=float((raw < raw[e.document]).mean() * 100),
         cosine=e.cosine,
         self_normalised=e.self_normalised,
