@@ -57,8 +57,9 @@ class BenchData:
             yield _batch(rows, self.tokens[rows])
 
     def gather(self, sequences: Sequence[int]) -> Iterator[Batch]:
-        rows = torch.tensor(list(sequences))
-        yield _batch(rows, self.tokens[rows])
+        if len(sequences):
+            rows = torch.tensor(list(sequences))
+            yield _batch(rows, self.tokens[rows])
 
     def name(self, sequence: int) -> str:
         return f"bench sequence {sequence}"
@@ -122,6 +123,8 @@ class Passes:
             self.fitted = Curvature(
                 name="ekfac", blocks=self.estimator.blocks(), reads=reads, damping=Damping.parse(0.1)
             )
+            # With what it keeps to tell its noise by, which a fit lets go of.
+            self.estimator, self.stage, self.stages = None, None, iter(())
         return self.fitted
 
     def queries(self, count: int, *, rank: int | str | None = None, batch: int | None = None) -> Queries:

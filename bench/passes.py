@@ -1,8 +1,9 @@
 """Every pass, ours and the peers', in one process: the table that the bounds are held against.
 
-    python -m bench                  everything that is installed; about 25 minutes on a core of its own
+    python -m bench                  everything that is installed; 30 minutes of one core
     python -m bench --quick          64 sequences, once: does it run, and roughly what comes out
     python -m bench --whole          the peers over all 512 sequences too, rather than drawn out from fewer
+    python -m bench --passes NAME …  only these passes, with --suites of these suites; the rest stays as it was measured
     python -m bench --report         only write RESULTS.md again, from bench/results
     python -m bench --install-peers  an environment with Kronfluence and Bergson in it, which the rest then uses
 
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--suites", nargs="*", default=list(MODULES), choices=MODULES)
+    parser.add_argument("--passes", nargs="*")
     parser.add_argument("--no-probe", action="store_true", help="leave peak memory and operations as they were")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--report", action="store_true")
@@ -60,7 +62,7 @@ def _measure_all(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     known = _read(RESULTS / "peers.json") | {"whence": _read(RESULTS / "ours.json").get("whence", {})}
     installed = [name for name in options.suites if _importable(MODULES[name])]
-    makers = {name: importlib.import_module(MODULES[name]).suite for name in installed}
+    makers = {name: _maker(name, options.passes) for name in installed}
     for kind, shape in SHAPES.items():
         for make in makers.values():
             warm_up(_wanted(make(shape.with_sequences(min(4, shape.batch))), kind))
@@ -79,7 +81,7 @@ def _measure_all(options: argparse.Namespace) -> None:
         _keep(known, installed, machine(options.threads))
     if not options.no_probe:
         for name, make in makers.items():
-            _probe_all(known[name], name, make, options.threads)
+            _probe_all(known[name], name, make, options.threads, facts=options.passes is None)
             _keep(known, installed, machine(options.threads))
 
 
@@ -96,7 +98,19 @@ def _subject(name: str, make: Callable[[Shape], Suite], shape: Shape, options: a
     return Timed(make(shape.with_sequences(FEW)), make(shape.with_sequences(MANY)), sizes, repeats)
 
 
-def _probe_all(entry: dict[str, Any], name: str, make: Callable[[Shape], Suite], threads: int) -> None:
+def _maker(name: str, passes: list[str] | None) -> Callable[[Shape], Suite]:
+    """What makes a suite of a shape, with all its passes or some."""
+
+    def make(shape: Shape) -> Suite:
+        suite: Suite = importlib.import_module(MODULES[name]).suite(shape)
+        if passes is not None:
+            suite.passes = {one: run for one, run in suite.passes.items() if one in passes}
+        return suite
+
+    return make
+
+
+def _probe_all(entry: dict[str, Any], name: str, make: Callable[[Shape], Suite], threads: int, *, facts: bool) -> None:
     """Memory and operations of one suite, on both shapes."""
     ours = name == "whence"
     for kind, shape in SHAPES.items():
@@ -115,9 +129,11 @@ def _probe_all(entry: dict[str, Any], name: str, make: Callable[[Shape], Suite],
         for one, needed in suite.facts.get("must_hold_mb", {}).items():
             rows.get(one, {})["must_hold_mb"] = needed
         if kind == "bench":
-            if ours:
+            if not ours:
+                entry["facts"] = suite.facts
+            elif facts:
                 _say("disk and half precision")
-            entry["facts"] = importlib.import_module("bench.facts").facts(shape) if ours else suite.facts
+                entry["facts"] = importlib.import_module("bench.facts").facts(shape)
 
 
 def _keep(known: dict[str, Any], installed: list[str], machine: dict[str, Any]) -> None:
@@ -169,6 +185,7 @@ def table(known: dict[str, Any], installed: list[str]) -> dict[str, Any]:
         "versions": versions,
         "peers_measured_elsewhere": elsewhere,
         "facts": facts.pop("whence"),
+        "notes": known.get("whence", {}).get("notes", {}),
         "peer_facts": facts,
     }
 
@@ -176,7 +193,7 @@ def table(known: dict[str, Any], installed: list[str]) -> dict[str, Any]:
 def _counted(rows: dict[str, Any], name: str, unit: str) -> float | None:
     """The ratio of operations: what a pass would cost if a matrix product were all there is."""
     mine, base = rows.get(name, {}).get("operations"), rows.get(unit, {}).get("operations")
-    return None if mine is None or not base else mine / base
+    return None if not mine or not base else mine / base
 
 
 def _peak_bound(rows: dict[str, Any], mine: dict[str, Any]) -> float | None:

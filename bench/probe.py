@@ -28,6 +28,8 @@ RETURNING = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "2621
 
 FEW = 4
 """Sequences that operations are counted over, and twice as many."""
+MORE = 32
+"""The same where a fit is part of it: it reads up to so many sequences once more, to tell its noise."""
 
 
 def probe(
@@ -72,12 +74,10 @@ def main() -> None:
 
     found: dict[str, dict[str, Any]] = {name: {} for name in wanted}
     if options.count:
-        once, twice = (make(full.with_sequences(size)) for size in (FEW, 2 * FEW))
         for name in wanted:
-            first = _operations(once, name)
-            slope = (_operations(twice, name) - first) / FEW
-            found[name]["operations"] = int(first + slope * (full.sequences - FEW))
-        del once, twice
+            few = min(full.sequences // 2, MORE if name == "total" else FEW)
+            once, twice = (_operations(make(full.with_sequences(size)), name) for size in (few, 2 * few))
+            found[name]["operations"] = int(once + (twice - once) / few * (full.sequences - few))
 
     subject = make(full.with_sequences(options.sequences or full.sequences))
     runs = {**subject.units, **subject.passes}

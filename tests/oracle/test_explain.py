@@ -202,7 +202,7 @@ def test_a_document_asked_about_itself_has_a_cosine_of_one(told):
     """A question that is a document of several windows, every window a part of it."""
     parts = [QueryBatch(told.case.examples[s], torch.tensor([0]), torch.ones(1)) for s in told.store.sequences_of(0)]
     query = full_rank_query(told.curvature, told.case.model, parts, told.case.task)
-    (found,) = explain(told.curvature, told.case.model, query, told.store, [0], told.case.task, counterfactual=False)
+    (found,) = explain(told.curvature, told.case.model, query, told.store, [0], told.case.task)
     near(found.cosine, 1.0)
 
 

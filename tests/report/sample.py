@@ -157,6 +157,8 @@ class Maker:
             raises=raises,
             lowers=lowers,
             rather_than=" London" if number == 0 else None,
+            planted=40 + number if number < 10 else None,
+            out_of_range=3 if number == 5 else 0,
             layers=list(self.layers),
             groups=list(self.groups),
         )
@@ -168,7 +170,6 @@ class Maker:
                 planted,
                 score,
                 40 + number,
-                planted=number < 10,
                 metadata={"relation": "country_capital_city", "template": 2},
                 **place,
             )
@@ -310,7 +311,6 @@ def sample(*, questions: int = 14, docs: int = 20, seed: int = 0) -> ReportData:
             sequences=2571,
             tokens=251_903,
             windowed=31,
-            truncated=0,
             unscored=2,
         ),
         warnings=[],

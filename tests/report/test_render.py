@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 import pytest
 from tests.report.sample import HOSTILE, Maker, sample
 
-from whence.report import Doc, Question, ReportData, Tail, render
+from whence.report import Doc, Question, Recall, RecallRow, ReportData, Tail, Trust, render
 from whence.report.excerpt import rows
 from whence.report.pages import page
 
@@ -221,3 +221,48 @@ def test_the_tail_keeps_ranks_among_all_documents():
 @pytest.mark.parametrize("scores", [[1.0], [1.0, 1.0, 1.0], [1e-300, 1.0], [1e308, 1e-5], [0.0]])
 def test_any_tail_can_be_drawn(scores):
     render(ReportData(title="t", created="now", questions=[question([doc()], tail=Tail.of(scores))]))
+
+
+def _shown(html: str) -> str:
+    """What the page says, its scripts and style left off."""
+    return " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL).split())
+
+
+def test_only_a_question_with_a_planted_document_is_said_to_have_one():
+    found, absent, free = (question([doc()], planted=planted) for planted in (7, 8, None))
+
+    text = _shown(render(ReportData(title="t", created="now", questions=[found, absent, free])))
+
+    assert text.count("planted at rank 1") == 1
+    assert text.count("planted not listed") == 1
+    assert text.count("holds the answer") == 1
+
+
+def test_trust_says_what_the_scores_were_checked_against():
+    recall = Recall(rows=[RecallRow(method="EK-FAC", at_1=0.75, at_10=1.0)], questions=8)
+    checked, bare = (
+        _shown(render(ReportData(title="t", created="now", questions=[question([doc()])], recall=known)))
+        for known in (recall, None)
+    )
+
+    assert "EK-FAC has recall@1 0.75" in checked
+    assert "Not validated against retraining" in checked
+    assert "any other measure of truth" not in checked
+    assert "any other measure of truth" in bare
+
+
+def test_a_limit_is_mentioned_where_it_was_used():
+    limited = ReportData(title="t", created="now", questions=[], trust=Trust(limit=50))
+
+    assert "--limit 50" in _shown(render(limited))
+    assert "--limit" not in _shown(render(ReportData(title="t", created="now", questions=[])))
+
+
+def test_scores_that_no_answer_can_gain_are_said_to_be_out_of_range():
+    far = question([doc(score_per_copy=0.9)], out_of_range=2)
+
+    text = _shown(render(ReportData(title="t", created="now", questions=[far, question([doc()])])))
+
+    assert text.count("The sizes here are out of range.") == 1
+    assert "2 documents are predicted to raise it by more, the first by +0.900" in text
+    assert "In 1 of 2 questions ( 1 ) a score is above −log p(answer)" in text

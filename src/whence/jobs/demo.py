@@ -135,6 +135,7 @@ def demo(out: Path | str, log: Log | None = None) -> DemoResult:
             note=f"Over the facts learned, of {len(everything)} planted; {session.store.documents} documents.",
         ),
         planted=planted,
+        name="the demo's model",
     )
     return DemoResult(result, planted, table, len(everything), time.monotonic() - began, spent / max(epoch, 1e-9))
 

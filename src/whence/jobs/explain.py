@@ -103,21 +103,20 @@ def explain(
     store: TokenStore,
     documents: Sequence[int],
     task: Task,
-    *,
-    counterfactual: bool = True,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[float], None] = lambda share: None,
 ) -> list[Explanation]:
     """Split each document's score by layer and token, with its self-influence and counterfactual attributions.
 
     Args:
-        counterfactual: Also output-token and input-token attributions: a forward-mode pass each.
+        advance: Told the share of the sequences that is done.
     """
     layers = curvature.tracked(model)
     direction = {layer.name: query.dense(layer.name)[0] for layer in layers}
     scorer, own = Scorer(query, layers, by_token=True), SelfInfluence(curvature, layers)
     scorer.layer_tokens = True
     parts: dict[int, _Window] = {}
-    for batch in store.gather([s for document in documents for s in store.sequences_of(document)]):
+    sequences = [s for document in documents for s in store.sequences_of(document)]
+    for batch in store.gather(sequences):
         batch = batch.to(device_of(model))
         scorer.begin(batch)
         own.begin(batch)
@@ -128,9 +127,8 @@ def explain(
 
         likelihood_pass(model, layers, task, batch, both, data=store)
         heat = torch.stack([scorer.by_layer_token[layer.name][0] for layer in layers]).double().cpu().numpy()
-        blank = np.zeros(batch.real.shape)
-        outputs = output_tokens(model, batch, direction, layers).double().cpu().numpy() if counterfactual else blank
-        inputs = input_tokens(model, batch, direction, layers).double().cpu().numpy() if counterfactual else blank
+        outputs = output_tokens(model, batch, direction, layers).double().cpu().numpy()
+        inputs = input_tokens(model, batch, direction, layers).double().cpu().numpy()
         lengths, selves = batch.real.sum(1).tolist(), own.total.tolist()
         for row, sequence in enumerate(batch.ids.tolist()):
             upto = slice(0, lengths[row])
@@ -139,7 +137,7 @@ def explain(
             parts[sequence] = _Window(
                 tokens, scored, heat[:, row, upto], outputs[row, upto], inputs[row, upto], selves[row]
             )
-        advance()
+        advance(len(parts) / len(sequences))
     whole, query_self = WholeDocuments(curvature, model, store, task), float(query.self_influence[0])
     told = []
     for document in documents:
@@ -199,11 +197,18 @@ def _document(document: int, windows: Sequence[_Window], itself: float, query_se
 @contextmanager
 def in_float32(model: nn.Module) -> Iterator[nn.Module]:
     """The model in float32 for a while; half-precision weights come back bit for bit."""
-    dtype = next(model.parameters()).dtype
-    if dtype in (torch.float32, torch.float64):
+    if next(model.parameters()).dtype in (torch.float32, torch.float64):
         yield model
         return
+    dtypes = [parameter.dtype for parameter in model.parameters()]
+    # Buffers come back themselves: one that was float32 beside half-precision weights (rotary frequencies) stays exact.
+    buffers = [
+        (module, name, value) for module in model.modules() for name, value in module.named_buffers(recurse=False)
+    ]
     try:
         yield model.float()
     finally:
-        model.to(dtype)
+        for parameter, dtype in zip(model.parameters(), dtypes, strict=True):
+            parameter.data = parameter.data.to(dtype)
+        for module, name, value in buffers:
+            setattr(module, name, value)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,38 +16,45 @@ import torch
 from whence.artifacts.atomic import write_text
 from whence.curvature import Curvature, Damping
 from whence.influence.topk import TopK
-from whence.jobs.explain import RESCORED, Explanation, explain, full_rank_query, in_float32, rescore
+from whence.jobs.explain import Explanation, explain, full_rank_query, in_float32
 from whence.layers.select import track
 from whence.report.html import render
 from whence.report.model import CoverageRow, Doc, Question, Recall, ReportData, Tail, Trust
 
 if TYPE_CHECKING:
+    from whence.jobs.log import Log
     from whence.jobs.run import Run
 
 
-def write_report(run: Run, *, recall: Recall | None = None, planted: dict[int, int] | None = None) -> Path:
+def write_report(
+    run: Run, *, recall: Recall | None = None, planted: dict[int, int] | None = None, name: str | None = None
+) -> Path:
     """Explain the top documents of every question and write ``report.html``.
 
     Args:
         planted: Question → the document known to hold its answer (the demo).
+        name: What to call the model. Default: the name of its folder.
     """
-    write_text(run.report, render(report_data(run, recall=recall, planted=planted or {})))
+    name = name or model_name(run.session.settings.model)
+    write_text(run.report, render(report_data(run, recall=recall, planted=planted or {}, name=name)))
     return run.report
 
 
-def report_data(run: Run, *, recall: Recall | None, planted: dict[int, int]) -> ReportData:
+def report_data(run: Run, *, recall: Recall | None, planted: dict[int, int], name: str) -> ReportData:
     """Everything that the report says."""
     session = run.session
     settings, store, curvature = session.settings, session.store, session.curvature
     coverage = track(session.model, list(curvature.blocks)).coverage
+    documents = 2 * min(settings.top, store.documents)
     questions = []
     with in_float32(session.model):
         for row in range(len(run.questions)):
-            questions.append(_question(run, row, planted.get(row)))
-            session.log.step("report", row + 1, len(run.questions))
+            progress = _progress(session.log, row, len(run.questions), documents)
+            progress(0.0)
+            questions.append(_question(run, row, planted.get(row), progress))
+            progress(1.0)
     facts = store.facts
-    noise = [note for note in curvature.notes if note.startswith("sampling noise")]
-    name = Path(settings.model).name
+    noise = [note for note in curvature.notes if note.startswith(_NOISE)]
     return ReportData(
         title=f"Influence on {name}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -57,6 +65,7 @@ def report_data(run: Run, *, recall: Recall | None, planted: dict[int, int]) -> 
         ),
         method={
             **{key: value for key, value in asdict(settings).items() if value is not None},
+            **{key: portable(value, run.folder) for key in _PATHS if (value := getattr(settings, key)) is not None},
             "train size N": run.train_size,
         },
         provenance={
@@ -81,44 +90,60 @@ def report_data(run: Run, *, recall: Recall | None, planted: dict[int, int]) -> 
         trust=Trust(
             dtype=settings.dtype,
             damping=_damping(curvature),
-            noise=noise[0] if noise else "",
+            noise=_sentence(noise[0].removeprefix(_NOISE)) if noise else "",
             documents=store.documents,
             sequences=store.sequences,
             tokens=sum(unit.tokens for unit in store.units),
             windowed=int(facts.get("windowed", 0)),
             unscored=int(facts.get("unscored", 0)),
+            limit=settings.limit,
         ),
         notes=[note for note in curvature.notes if note not in noise],
         recall=recall,
     )
 
 
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:]
+
+
 _METHODS = {"ekfac": "EK-FAC", "kfac": "K-FAC", "diagonal": "Diagonal-Fisher", "identity": "Gradient dot-product"}
 
+_NOISE = "sampling noise:"
+_PATHS = ("model", "train", "tokenizer", "query")
 
-def _question(run: Run, row: int, planted: int | None) -> Question:
+
+def _progress(log: Log, row: int, questions: int, documents: int) -> Callable[[float], None]:
+    """Told the share of one question that is done; counts the documents to be explained over all questions."""
+    return lambda share: log.step("report", row * documents + int(share * documents), questions * documents)
+
+
+def _question(run: Run, row: int, planted: int | None, progress: Callable[[float], None]) -> Question:
     session, store, query = run.session, run.session.store, run.questions[row]
     full = full_rank_query(session.curvature, session.model, session.parts_of(row), session.task)
-    raw = run.documents[row].copy()
-    if session.queries.rank is not None or session.settings.dtype != "float32":
-        raw = _rescored(run, full, raw)
+    raw = run.documents[row]
     top = TopK.of(raw, min(session.settings.top, store.documents))
     raises = [int(document) for document in top.highest if raw[document] > 0]
     lowers = [int(document) for document in top.lowest if raw[document] < 0]
     shown = list(dict.fromkeys(raises + lowers))
-    explained = explain(session.curvature, session.model, full, store, shown, session.task)
-    docs = {e.document: _doc(run, e, raw, planted) for e in explained}
+    explained = explain(session.curvature, session.model, full, store, shown, session.task, progress)
+    docs = {e.document: _doc(run, e, raw) for e in explained}
     layers = list(session.curvature.blocks)
     part = query.parts[0]
     tokens, scored = session.shown_tokens(row)
+    measurement = float(session.queries.measurement[row])
+    contrastive = len(query.parts) > 1  # a difference of two log-probabilities has no ceiling
     return Question(
         id=query.id,
         prompt=part.prompt,
         completion=part.completion,
-        rather_than=query.parts[1].completion if len(query.parts) > 1 else None,
+        rather_than=query.parts[1].completion if contrastive else None,
+        planted=planted,
+        out_of_range=0 if contrastive else int((raw / run.train_size > -measurement).sum()),
         tokens=tokens,
         scored=scored,
-        measurement=float(session.queries.measurement[row]),
+        measurement=measurement,
         tail=Tail.of(raw / run.train_size),
         raises=[docs[document] for document in raises],
         lowers=[docs[document] for document in lowers],
@@ -127,41 +152,22 @@ def _question(run: Run, row: int, planted: int | None) -> Question:
     )
 
 
-def _rescored(run: Run, full: Any, raw: np.ndarray) -> np.ndarray:
-    """The ranking with its ends replaced by full-rank float32 scores, and the rest kept between them."""
-    session = run.session
-    ends = TopK.of(raw, min(RESCORED, len(raw)))
-    both = [int(document) for document in dict.fromkeys([*ends.highest, *ends.lowest])]
-    exact = rescore(session.curvature, session.model, full, session.store, both, session.task)
-    known = raw[both]
-    again = np.array([exact[document] for document in both])
-    if len(both) > 2:
-        agreement = float(np.corrcoef(known, again)[0, 1])
-        session.log.note(
-            f"rescored {len(both)} documents at full rank in float32: r = {agreement:.4f} with the first pass"
-        )
-    result = raw.copy()
-    result[both] = again
-    return result
-
-
-def _doc(run: Run, e: Explanation, raw: np.ndarray, planted: int | None) -> Doc:
+def _doc(run: Run, e: Explanation, raw: np.ndarray) -> Doc:
     store, n = run.session.store, run.train_size
     row = store.row(e.document)
     layers = list(run.session.curvature.blocks)
     heat = [e.by_layer_token[rows].sum(0) / n for _, rows in layer_groups(layers)]
     return Doc(
         document=e.document,
-        source=str(row["source"]),
+        source=Path(str(row["source"])).name,
         row=int(row["row"]),
         tokens=run.session.surface(e.tokens),
-        score_per_copy=e.raw / n,
-        score_raw=e.raw,
+        score_per_copy=float(raw[e.document]) / n,
+        score_raw=float(raw[e.document]),
         percentile=float((raw < raw[e.document]).mean() * 100),
         cosine=e.cosine,
         self_normalised=e.self_normalised,
         spurious=e.spurious,
-        planted=e.document == planted,
         sequences=len(e.windows) + 1,
         windows=e.windows,
         scored=e.scored,
@@ -172,6 +178,34 @@ def _doc(run: Run, e: Explanation, raw: np.ndarray, planted: int | None) -> Doc:
         input_tokens=_short(e.input_tokens / n),
         metadata=dict(row.get("metadata", {})),
     )
+
+
+def model_name(model: str) -> str:
+    """The name of a model's folder, with its parent's where it says nothing by itself.
+
+    Example:
+        >>> model_name("/data/models/llama-1b"), model_name("/data/llama-1b/checkpoint-500")
+        ('llama-1b', 'llama-1b/checkpoint-500')
+    """
+    folder = Path(model).resolve()
+    telling = folder.name != "model" and not folder.name.startswith("checkpoint")
+    return folder.name if telling or not folder.parent.name else f"{folder.parent.name}/{folder.name}"
+
+
+def portable(path: str, run: Path) -> str:
+    """A path as a report that is passed on may show it: seen from the run or the working folder, else its last part.
+
+    Example:
+        >>> run = Path("/data/runs/a")
+        >>> portable("/data/runs/a/train.jsonl", run), portable("/elsewhere/b.jsonl#train[:9]", run)
+        ('train.jsonl', 'b.jsonl#train[:9]')
+    """
+    place, mark, part = path.partition("#")
+    if Path(place).is_absolute():
+        bases = [base for base in (run.resolve(), Path.cwd()) if base != Path(base.anchor)]
+        seen = [Path(place).relative_to(base) for base in bases if Path(place).is_relative_to(base)]
+        place = seen[0].as_posix() if seen else Path(place).name
+    return place + mark + part
 
 
 def layer_groups(layers: list[str]) -> list[tuple[str, list[int]]]:
@@ -207,4 +241,4 @@ def _version() -> str:
     return __version__
 
 
-__all__ = ["layer_groups", "report_data", "write_report"]
+__all__ = ["layer_groups", "model_name", "portable", "report_data", "write_report"]

@@ -17,8 +17,10 @@ from whence.data.store import TokenStore
 from whence.influence.topk import TopK
 from whence.jobs.log import Log
 from whence.jobs.progress import Unfinished
+from whence.jobs.rescored import Rescored, rescored
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
+from whence.jobs.summary import summary
 from whence.world import World
 
 Stage = Literal["prepare", "fit", "query", "score", "self", "report"]
@@ -46,16 +48,34 @@ class Run:
 
     @cached_property
     def documents(self) -> NDArray[np.float64]:
-        """Raw influence of every document on every question, ``[q documents]``: its sequences' scores, added."""
-        return by_document(self.session.scores.total, self.session.store)
+        """Raw influence of every document on every question, ``[q documents]``: its sequences' scores, added.
+
+        Every view of the run reads these. Where the pass ran at a low rank or in half precision, both ends of each
+        ranking are at full rank (`rescored` says which documents).
+        """
+        return self._numbers.raw
+
+    @property
+    def rescored(self) -> NDArray[np.bool_]:
+        """Which documents were scored again at full rank, ``[q documents]``; none where the pass itself was."""
+        return self._numbers.again
+
+    @cached_property
+    def _numbers(self) -> Rescored:
+        return rescored(self.session, by_document(self.session.scores.total, self.session.store))
 
     def top(self, n: int = 10, question: int = 0) -> list[dict[str, Any]]:
         """The ``n`` documents that raise a question's answer most, highest first."""
         best = TopK.of(self.documents[question], n)
         return [self._row(question, int(document)) for document in best.highest]
 
+    def bottom(self, n: int = 10, question: int = 0) -> list[dict[str, Any]]:
+        """The ``n`` documents that lower a question's answer most, lowest first."""
+        best = TopK.of(self.documents[question], n)
+        return [self._row(question, int(document)) for document in best.lowest]
+
     def to_arrow(self) -> Any:
-        """All questions and documents as an Arrow table: question, document, raw, per_copy, source, row."""
+        """All questions and documents as an Arrow table: question, document, raw, per_copy, rescored, source, row."""
         import pyarrow as pa
 
         q, n = self.documents.shape
@@ -68,6 +88,7 @@ class Run:
                 "document": np.tile(np.arange(n), q),
                 "raw": raw,
                 "per_copy": raw / self.train_size,
+                "rescored": self.rescored.ravel(),
                 "source": [str(row["source"]) for row in rows] * q,
                 "row": [int(row["row"]) for row in rows] * q,
             }
@@ -111,7 +132,10 @@ class Run:
             out |= {"curvature": session.curvature.name, "notes": list(session.curvature.notes)}
         if self.stage in ("score", "report"):
             top = session.settings.top
-            out["questions"] = [{"id": query.id, "top": self.top(top, row)} for row, query in enumerate(self.questions)]
+            out["questions"] = [
+                {"id": query.id, "top": self.top(top, row), "lowest": self.bottom(top, row)}
+                for row, query in enumerate(self.questions)
+            ]
         if self.stage == "self":
             out["top"] = self.suspects(session.settings.top)
         if self.stage == "report":
@@ -120,42 +144,6 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
-
-
-def summary(run: Run) -> str:
-    """A run's result in plain lines."""
-    if run.waiting is not None:
-        return f"{run.folder}: {run.waiting} waits for units computed elsewhere"
-    session = run.session
-    store = session.store
-    if run.stage == "prepare":
-        tokens = sum(unit.tokens for unit in store.units)
-        return f"{run.folder}: {store.documents:,} documents, {store.sequences:,} sequences, {tokens:,} tokens"
-    if run.stage == "fit":
-        return "\n".join([f"{run.folder}: {session.curvature}", *session.curvature.notes])
-    if run.stage == "query":
-        return f"{run.folder}: {len(session.queries)} queries, rank {session.queries.rank or 'full'}"
-    if run.stage == "self":
-        lines = [f"{run.folder}: highest self-influence"]
-        rows = run.suspects(min(10, session.settings.top))
-        return "\n".join(lines + [f"  {row['self_influence']:>12.4g}  {_place(row)}" for row in rows])
-    lines = []
-    scale = session.settings.scale
-    label = "nats per copy" if scale == "per_copy" else "raw"
-    for number, query in enumerate(run.questions):
-        part = query.parts[0]
-        lines.append(f"{_short(part.prompt)} → {_short(part.completion)}   ({label})")
-        lines += [f"  {row[scale]:>+12.4g}  {_place(row)}" for row in run.top(min(5, session.settings.top), number)]
-    return "\n".join(lines + ([f"report: {run.report}"] if run.stage == "report" else []))
-
-
-def _place(row: dict[str, Any]) -> str:
-    return f"{Path(str(row['source'])).name}, row {row['row']}"
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else f"…{line[-59:]}"
 
 
 def by_document(total: torch.Tensor, store: TokenStore) -> NDArray[np.float64]:
@@ -209,6 +197,8 @@ def run(
     try:
         for stage in stages:
             getattr(session, _PROPERTY[stage])
+            if stage == "score":
+                _ = result.documents  # the ends are scored again here, and not when somebody looks
             if stage != "self":
                 session.keep_settings()
             if stage == stop_after:

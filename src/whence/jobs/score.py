@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from whence.artifacts.fingerprint import model_fingerprint
@@ -24,6 +27,10 @@ from whence.jobs.progress import count_units, together
 from whence.jobs.stream import device_of, likelihood_pass
 from whence.types import Batch, Data, Task
 from whence.world import World
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 SCHEMA = 1
 
@@ -43,6 +50,31 @@ class Scores:
     def per_copy(self, train_size: int) -> Float[Tensor, "q n"]:
         """Nats of f that one more copy of a sequence adds: raw / N, N the sequences the model was trained on."""
         return self.total / train_size
+
+    def to_arrow(self) -> pa.Table:
+        """A line for each query and sequence: query, sequence, raw, and where kept each layer's part by its name."""
+        import pyarrow as pa
+
+        q, n = self.total.shape
+        parts = {} if self.by_layer is None else dict(zip(self.layers, self.by_layer, strict=True))
+        return pa.table(
+            {
+                "query": np.repeat(np.arange(q), n),
+                "sequence": np.tile(np.arange(n), q),
+                "raw": _flat(self.total),
+                **{name: _flat(part) for name, part in parts.items()},
+            }
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`to_arrow`, as a DataFrame."""
+        return self.to_arrow().to_pandas()
+
+    def __repr__(self) -> str:
+        q, n = self.total.shape
+        by = [f"by layer ({len(self.layers)})"] if self.by_layer is not None else []
+        by += ["by token"] if self.by_token is not None else []
+        return f"Scores({', '.join([f'{q:,} queries', f'{n:,} sequences', *by])})"
 
 
 def score(
@@ -148,6 +180,11 @@ def selves(curvature: Curvature, data: Data, model: nn.Module, task: Task) -> Ca
         return sink.total.cpu()
 
     return one_batch
+
+
+def _flat(values: Float[Tensor, "q n"]) -> NDArray[np.float64]:
+    """Queries one after another; in double, which holds every dtype's numbers as they are."""
+    return np.asarray(values.detach().cpu().double().numpy()).ravel()
 
 
 def _batchwise(

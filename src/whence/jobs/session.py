@@ -210,7 +210,10 @@ class Session:
             return settings.train_size
         if settings.limit is None:
             return self.store.sequences
-        self.log.note("counting the sequences of the whole data, for scores per copy (--train-size says it at once)")
+        self.log.note(
+            "counting the sequences of the whole data, for scores per copy "
+            "(train_size in a settings file says it at once)"
+        )
         return count_sequences(settings.train, self.tokenizer, self.context)
 
     def surface(self, tokens: Sequence[int]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from whence.artifacts.folder import mark_finished
+from whence.artifacts.folder import mark_finished, verify
 from whence.artifacts.manifest import Manifest
 from whence.artifacts.tensors import load_tensors, save_tensors
 from whence.curvature import Block, Curvature, Damping
@@ -52,7 +52,8 @@ def load_curvature(folder: Path, device: torch.device | str = "cpu") -> Curvatur
     Raises:
         ArtifactError: If the folder is missing, unfinished or damaged.
     """
-    manifest = Manifest.read(folder, kind="curvature")
+    Manifest.read(folder, kind="curvature")
+    manifest = verify(folder)  # numbers that were changed on disk would be scores that are wrong
     facts = manifest.facts
     reads: dict[str, str] = facts["reads"]
     groups = list(dict.fromkeys(reads.values()))

@@ -37,7 +37,7 @@ def eigenbasis(matrix: Float[Tensor, "i i"], *, name: str, dtype: torch.dtype = 
     if not torch.isfinite(matrix).all():
         raise NumericalError(
             f"the second moment of {name} holds NaN or inf",
-            hint="run in float32 (`--dtype float32`), or look for broken documents with `whence check`",
+            hint="run in float32 (`--dtype float32`), or remove the document that made it so",
         )
     device = matrix.device
     exact = matrix.double() if device.type != "mps" else matrix.cpu().double()

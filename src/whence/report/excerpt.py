@@ -150,7 +150,7 @@ def _facts(question: Question, doc: Doc, side: str) -> list[Fact]:
                 "‖a‖₂/‖a‖₁ of the per-token influences is above 2/3: in the paper a sign of a spurious sequence",
             )
         )
-    if doc.planted:
+    if doc.document == question.planted:
         facts.append(Fact("Planted", "holds the answer", "this document is known to be the one that taught the fact"))
     return facts
 

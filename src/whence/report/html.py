@@ -47,7 +47,7 @@ class View:
         self.scored = sum(question.scored)
         self.tail = tail_chart(question.tail, "Tail of positive influence")
         self.page = Markup(page(question))  # base64: none of its characters means anything to HTML
-        found = [row.rank for row in self.raises if row.doc.planted]
+        found = [row.rank for row in self.raises if row.doc.document == question.planted]
         self.found: int | None = found[0] if found else None
 
 
@@ -71,7 +71,6 @@ def render(data: ReportData) -> str:
             early=Markup(EARLY),
             policy=policy(style, [EARLY, script]),
             created=_day(data.created),
-            planted=any(row.doc.planted for view in views for row in (*view.raises, *view.lowers)),
             method=_flat(data.method),
             provenance=_flat(data.provenance),
         )

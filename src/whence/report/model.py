@@ -38,8 +38,6 @@ class Doc:
     self_normalised: float | None = None
     spurious: bool = False
     """The paper's flag: ‖a‖₂ / ‖a‖₁ > 2/3, one token carries the score."""
-    planted: bool = False
-    """Known to hold the answer, as in the demo."""
     sequences: int = 1
     """Windows that the document was read in; their scores were added."""
     windows: list[int] = field(default_factory=list)
@@ -112,6 +110,10 @@ class Question:
     lowers: list[Doc]
     """Lowest score first."""
     rather_than: str | None = None
+    planted: int | None = None
+    """The document known to hold the answer, listed or not, as in the demo; None where nothing was planted."""
+    out_of_range: int = 0
+    """Documents with a score above −log p(answer), which no change of the model can reach."""
     layers: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     """Names of the rows of `Doc.heat`."""
@@ -140,7 +142,7 @@ class RecallRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recall:
-    """The demo's table, best method first or in the order given."""
+    """The demo's table; the method of this report comes first."""
 
     rows: list[RecallRow]
     questions: int
@@ -161,12 +163,10 @@ class Trust:
     tokens: int = 0
     windowed: int = 0
     """Documents longer than the context, read as several windows whose scores were added."""
-    truncated: int = 0
-    """Documents of which a part was not read. Shown in red when not zero."""
     unscored: int = 0
     """Documents in which no token carried loss."""
-    validation: str = ""
-    """What a validation found. Empty shows the words "not validated"."""
+    limit: int | None = None
+    """The documents that were to be read of the training data at most; None when all were."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

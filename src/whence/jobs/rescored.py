@@ -1,0 +1,132 @@
+"""Both ends of every question's ranking, scored again at full rank in float32 and kept beside the scores.
+
+Where queries were cut to a rank or the pass ran in half precision, its numbers choose candidates. Each question then
+meets its own again, until the documents that are shown, at either end, are ranked by what is shown of them. The
+result is a number a document, from which every view is made: the terminal, JSON, tables and the report.
+
+    scores/<questions>-rescored-<top>/question-00000.safetensors    document, raw [d]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from whence.artifacts.folder import claim, mark_finished
+from whence.artifacts.manifest import Manifest
+from whence.artifacts.tensors import load_tensors, save_tensors
+from whence.errors import NumericalError
+from whence.influence.topk import TopK
+from whence.jobs.explain import RESCORED, full_rank_query, in_float32, rescore
+from whence.jobs.progress import count_units, together
+from whence.jobs.score import HINT
+
+if TYPE_CHECKING:
+    from whence.jobs.session import Session
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """Raw influence of every document on every question, ``[q documents]``, its ends at full rank."""
+
+    raw: NDArray[np.float64]
+    again: NDArray[np.bool_]
+    """Which were scored again."""
+
+
+def rescored(session: Session, first: NDArray[np.float64]) -> Rescored:
+    """The numbers that are shown: computed once, by all processes together, a question at a time, and kept.
+
+    Args:
+        first: The first pass, ``[q documents]``. Returned as it is where it was at full rank and not in half precision.
+
+    Raises:
+        NumericalError: If a score is NaN or inf; names the document.
+        ArtifactMismatch: If the folder holds those of other scores.
+    """
+    raw, again = first.copy(), np.zeros(first.shape, dtype=bool)
+    if session.queries.rank is None and session.settings.dtype in ("float32", "float64"):
+        return Rescored(raw, again)
+    files = _files(session, first)
+    for row, path in enumerate(files):
+        known = load_tensors(path)
+        raw[row, known["document"]] = known["raw"]
+        again[row, known["document"]] = True
+    return Rescored(raw, again)
+
+
+def _files(session: Session, first: NDArray[np.float64]) -> list[Path]:
+    """A file for each question; those that are missing are computed."""
+    top, world = session.settings.top, session.world
+    folder = session.folder / "scores" / f"{session.asked}-rescored-{top}"
+    sources = {
+        **session.sources,
+        "curvature": session.curvature.fingerprint,
+        "queries": session.queries.fingerprint,
+    }
+    together(world, lambda: claim(folder, Manifest("rescored", SCHEMA, {"top": top, "ends": RESCORED}, sources)))
+    files = [folder / f"question-{row:05d}.safetensors" for row in range(len(first))]
+    mine = world.shard(len(files))
+    missing = [row for row in mine if not files[row].exists()]
+    advance = count_units(session.log, "rescore", len(mine), done=len(mine) - len(missing))
+    told: list[tuple[int, float]] = []
+    with in_float32(session.model) if missing else nullcontext():
+        dtype = next(session.model.parameters()).dtype
+        for row in missing:
+            exact = _ends(session, row, first[row], top)
+            documents = sorted(exact)
+            values = np.array([exact[document] for document in documents])
+            save_tensors(files[row], {"document": torch.tensor(documents), "raw": torch.from_numpy(values)})
+            told.append((len(documents), _correlation(first[row][documents], values)))
+            advance(row)
+    world.barrier()
+    if world.main:
+        mark_finished(folder, [path.name for path in files])
+    if told:
+        session.log.note(_note(told, str(dtype).removeprefix("torch.")))
+    world.barrier()
+    return files
+
+
+def _ends(session: Session, row: int, first: NDArray[np.float64], top: int) -> dict[int, float]:
+    """Document → its full-rank score, for all that are among the ``top`` of either end by these very scores."""
+    full = full_rank_query(session.curvature, session.model, session.parts_of(row), session.task)
+    raw, exact = first.copy(), dict[int, float]()
+    while not all(document in exact for document in _both(raw, top)):
+        new = [document for document in _both(raw, max(RESCORED, top)) if document not in exact]
+        exact |= rescore(session.curvature, session.model, full, session.store, new, session.task)
+        raw[new] = [exact[document] for document in new]
+        if not np.isfinite(raw[new]).all():
+            bad = next(document for document in new if not np.isfinite(exact[document]))
+            name = session.store.name(session.store.sequences_of(bad)[0])
+            raise NumericalError(f"the score of {name}, scored again at full rank, is NaN or inf", hint=HINT)
+    return exact
+
+
+def _both(raw: NDArray[np.float64], k: int) -> list[int]:
+    ends = TopK.of(raw, k)
+    return [int(document) for document in dict.fromkeys([*ends.highest, *ends.lowest])]
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Pearson's r; NaN where it says nothing: under three documents, or all alike."""
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return float("nan")
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _note(told: Sequence[tuple[int, float]], dtype: str) -> str:
+    count = sum(documents for documents, _ in told)
+    least = min((r for _, r in told if np.isfinite(r)), default=None)
+    agreement = "" if least is None else f": r = {least:.4f} with the first pass"
+    among = f", the least of {len(told)} questions" if least is not None and len(told) > 1 else ""
+    return f"rescored {count} documents at full rank in {dtype}{agreement}{among}"
