@@ -7,9 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from whence.errors import ArtifactMismatch, DataError, LayerError
+from whence.data.store import TokenStore
+from whence.errors import ArtifactMismatch, DataError, LayerError, ModelError
+from whence.jobs.fit import fit
 from whence.jobs.run import run
 from whence.jobs.settings import RunSettings
+from whence.jobs.stream import small_batch
+from whence.models.hf import load_model, load_tokenizer
+from whence.tasks import CausalLM
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +91,39 @@ def test_finished_data_outlive_an_error_in_other_data(settings, done, tmp_path):
     with pytest.raises(ArtifactMismatch, match="data"):
         run(done.folder, replace(settings, train=str(bad)), stop_after="prepare")
     assert run(done.folder, settings, stop_after="prepare").session.store.documents == 24
+
+
+def store_of(toy, folder, lengths, batch_tokens):
+    from whence.data.documents import Document
+
+    words = ["cat", "dog", "paris", "red", "house"]
+    texts = [" ".join(words[(n + k) % 5] for k in range(length - 1)) for n, length in enumerate(lengths)]
+    documents = (Document("here", row, text=text) for row, text in enumerate(texts))
+    tokenizer = load_tokenizer(toy / "model")
+    return TokenStore.write(folder, documents, tokenizer, context=16, batch_tokens=batch_tokens, units=2)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "unlike"),
+    [([3, 3, 4, 4, 16], True), ([3, 3, 3, 16], False), ([15, 16, 3, 3, 4], True)],
+    ids=["unlike", "alike", "order"],
+)
+def test_batch_mates_that_mix_are_seen_where_shortest_and_longest_share_no_batch(toy, tmp_path, lengths, unlike):
+    model = load_model(toy / "model", device="cpu")
+    store = store_of(toy, tmp_path / "data", lengths, batch_tokens=16)
+    pair = small_batch(store).real.sum(1)
+    assert len(pair) == 2
+    assert (pair[0] != pair[1]) == unlike
+
+    fit(model, store, task=CausalLM(), layers="mlp", curvature="identity")
+    for share, says in ((lambda out: out.mean(0), "not the sum of"), (lambda out: out.detach().mean(0), "batch-mates")):
+        mixed = model.model.layers[0].mlp.register_forward_hook(lambda _, __, out, share=share: out + share(out) / 2)
+        with pytest.raises(ModelError, match=says):
+            fit(model, store, task=CausalLM(), layers="mlp", curvature="identity")
+        mixed.remove()
+
+
+def test_sequences_that_are_never_batched_are_one_by_one(toy, tmp_path):
+    store = store_of(toy, tmp_path / "data", [9, 12, 16], batch_tokens=16)
+    assert [len(batch) for unit in store.units for batch in store.batches(unit.number)] == [1, 1, 1]
+    assert len(small_batch(store)) == 1
