@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from whence.data.store import TokenStore
-from whence.errors import ArtifactMismatch, DataError, LayerError, ModelError
+from whence.errors import ArtifactMismatch, DataError, InvalidSetting, LayerError, ModelError
 from whence.jobs.fit import fit
 from whence.jobs.run import run
 from whence.jobs.settings import RunSettings
@@ -127,3 +127,25 @@ def test_sequences_that_are_never_batched_are_one_by_one(toy, tmp_path):
     store = store_of(toy, tmp_path / "data", [9, 12, 16], batch_tokens=16)
     assert [len(batch) for unit in store.units for batch in store.batches(unit.number)] == [1, 1, 1]
     assert len(small_batch(store)) == 1
+
+
+@pytest.mark.parametrize("stage", ["fit", "score", "self"])
+def test_units_that_are_not_there_are_refused_before_any_work(settings, done, tmp_path, stage):
+    count = len(done.session.store.units)
+    for folder in (done.folder, tmp_path / "r"):
+        with pytest.raises(InvalidSetting, match=f"there are {count} units, 0:{count}"):
+            run(folder, settings, stop_after=stage, units=range(0, 99))
+    assert not (tmp_path / "r" / "curvature").exists()
+
+
+def test_units_that_are_not_there_are_refused_without_a_folder(done):
+    from whence.jobs.score import score, self_influence
+
+    of = done.session
+    common = {"model": of.model, "task": of.task, "units": range(0, 99)}
+    with pytest.raises(InvalidSetting, match="there are"):
+        fit(of.model, of.store, task=of.task, units=range(0, 99))
+    with pytest.raises(InvalidSetting, match="there are"):
+        score(of.curvature, of.queries, of.store, **common)
+    with pytest.raises(InvalidSetting, match="there are"):
+        self_influence(of.curvature, of.store, **common)

@@ -18,7 +18,7 @@ from whence.curvature.estimator import Sums
 from whence.curvature.noise import ProbeScores, as_questions, in_groups, noise_over_signal, note_on_noise, probes_of
 from whence.errors import InvalidSetting
 from whence.jobs.log import Log
-from whence.jobs.progress import Unfinished, count_units, together
+from whence.jobs.progress import Unfinished, check_units, count_units, together
 from whence.jobs.stored_curvature import SCHEMA, load_curvature, save_curvature
 from whence.jobs.stream import checked_layers, device_of, find_nonfinite, likelihood_pass
 from whence.layers.select import Tracked, track
@@ -69,6 +69,7 @@ def fit(
     """
     log, world = log or Log.silent(), world or World()
     lam = Damping.parse(damping)
+    check_units(units, len(data.units))
     settings = fit_settings(task, layers, curvature, samples, labels, seed, store, model)
     sources = made_from or ({} if folder is None else {"model": model_fingerprint(model), "data": data.fingerprint})
     manifest = Manifest("curvature", SCHEMA, settings, sources)

@@ -25,7 +25,7 @@ from whence.jobs.documents import document_self_influence
 from whence.jobs.fit import fit, fit_settings
 from whence.jobs.log import Log
 from whence.jobs.prepare import count_sequences, prepare
-from whence.jobs.progress import Unfinished, together
+from whence.jobs.progress import Unfinished, check_units, together
 from whence.jobs.query import load_queries, query_gradients, resolve_rank, save_queries
 from whence.jobs.score import Scores, score
 from whence.jobs.settings import RunSettings
@@ -88,7 +88,7 @@ class Session:
     def store(self) -> TokenStore:
         """The prepared data."""
         settings = self.settings
-        return prepare(
+        store = prepare(
             self.folder,
             train=settings.train,
             tokenizer=self.tokenizer,
@@ -98,6 +98,8 @@ class Session:
             world=self.world,
             log=self.log,
         )
+        check_units(self.units, len(store.units))
+        return store
 
     @cached_property
     def curvature(self) -> Curvature:
