@@ -1,6 +1,6 @@
 """Every pass, ours and the peers', in one process: the table that the bounds are held against.
 
-    python -m bench                  everything that is installed; 30 minutes of one core
+    python -m bench                  everything that is installed; three quarters of an hour of one core
     python -m bench --quick          64 sequences, once: does it run, and roughly what comes out
     python -m bench --whole          the peers over all 512 sequences too, rather than drawn out from fewer
     python -m bench --passes NAME …  only these passes, with --suites of these suites; the rest stays as it was measured

@@ -33,7 +33,7 @@ def three_questions(tmp_path_factory):
 def test_a_part_of_the_demo(tmp_path, three_questions, chosen):
     files = paths()
     settings = RunSettings(
-        model=str(files.model), train=str(files.corpus), query=str(three_questions), limit=240, top=10, **chosen
+        model=str(files.model), train=str(files.corpus), query=str(three_questions), limit=120, top=5, **chosen
     )
     expected = plan(settings)
     assert off(expected, measured(tmp_path / "run", settings), bytes_on_disk(tmp_path / "run")) == []

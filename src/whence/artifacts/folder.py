@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,21 @@ def claim(folder: Path | str, manifest: Manifest, *, beside: Collection[str] = (
             raise ArtifactError(f"{folder} is not empty and not ours: it holds {shown}", hint=_HINT)
         manifest.write(folder)
         return False
+    return accepts(folder, manifest)
+
+
+def accepts(folder: Path | str, manifest: Manifest) -> bool:
+    """Whether a folder was begun by the same kind of run, with equal settings and sources; writes nothing.
+
+    Returns:
+        False if nobody has claimed it.
+
+    Raises:
+        ArtifactMismatch, ArtifactError: As for `claim`.
+    """
+    folder = Path(folder)
+    if not (folder / NAME).exists():
+        return False
     found = Manifest.read(folder, manifest.kind, manifest.schema)
     if found.schema != manifest.schema:
         raise ArtifactError(f"{folder} has the older layout {found.schema} of whence {found.whence}", hint=_HINT)
@@ -50,6 +66,13 @@ def claim(folder: Path | str, manifest: Manifest, *, beside: Collection[str] = (
             made = f"{extra[0]} = {theirs[extra[0]]}"
             raise ArtifactMismatch(artifact=folder, field="run", made_with=made, used_with=f"no {extra[0]}", hint=_HINT)
     return True
+
+
+def release(folder: Path | str) -> None:
+    """Give up a folder that this run claimed and could not finish: it is removed, and free for any other run."""
+    folder = Path(folder)
+    if (folder / NAME).exists() and not Manifest.read(folder).finished:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def finished(folder: Path | str) -> bool:

@@ -25,14 +25,11 @@ class SelfInfluence:
         self.curvature = curvature
         self.layers = {layer.name: layer for layer in layers}
         self.row = {layer.name: row for row, layer in enumerate(layers)}
-        self.inverse = {
-            name: block.damped(curvature.dampings[name]).reciprocal() for name, block in curvature.blocks.items()
-        }
         self.by_layer = torch.empty(0)
 
     def begin(self, batch: Batch) -> None:
         """Forget the last batch."""
-        like = next(iter(self.inverse.values()))
+        like = next(iter(self.curvature.blocks.values())).values
         self.by_layer = torch.zeros(len(self.layers), len(batch), dtype=like.dtype, device=batch.real.device)
 
     @property
@@ -42,8 +39,10 @@ class SelfInfluence:
 
     def update(self, trace: LayerTrace) -> None:
         """Add one layer."""
-        part, weight = self.by_layer[self.row[trace.layer]], self.inverse[trace.layer].flatten()
-        for rows, grads in rotated_gradients(trace, self.curvature.blocks[trace.layer], self.layers[trace.layer]):
+        part, block = self.by_layer[self.row[trace.layer]], self.curvature.blocks[trace.layer]
+        # Formed anew for each batch: o·i operations beside n·t·o·i, and nothing of the model's size is held.
+        weight = block.damped(self.curvature.dampings[trace.layer]).reciprocal().flatten()
+        for rows, grads in rotated_gradients(trace, block, self.layers[trace.layer]):
             part[rows] = grads.square_().flatten(1).to(weight.dtype) @ weight
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from whence.artifacts.fingerprint import model_fingerprint
-from whence.artifacts.folder import claim, finished
+from whence.artifacts.folder import accepts, claim, finished
 from whence.artifacts.manifest import Manifest
 from whence.artifacts.tree import TreeSum
 from whence.curvature import CURVATURES, Curvature, Damping, Estimator, Stage
@@ -18,7 +18,7 @@ from whence.curvature.estimator import Sums
 from whence.curvature.noise import ProbeScores, as_questions, in_groups, noise_over_signal, note_on_noise, probes_of
 from whence.errors import InvalidSetting
 from whence.jobs.log import Log
-from whence.jobs.progress import Unfinished, count_units, together
+from whence.jobs.progress import Unfinished, check_units, count_units, together
 from whence.jobs.stored_curvature import SCHEMA, load_curvature, save_curvature
 from whence.jobs.stream import checked_layers, device_of, find_nonfinite, likelihood_pass, small_batch
 from whence.layers.select import Tracked, track
@@ -70,15 +70,17 @@ def fit(
     """
     log, world = log or Log.silent(), world or World()
     lam = Damping.parse(damping)
-    settings = _settings(task, layers, curvature, samples, labels, seed, store, model)
+    check_units(units, len(data.units))
+    settings = fit_settings(task, layers, curvature, samples, labels, seed, store, model)
     passes = task.label_count(model, small_batch(data).to(device_of(model))) if labels == "expected" else samples
-    if folder is not None:
-        sources = made_from or {"model": model_fingerprint(model), "data": data.fingerprint}
-        manifest = Manifest("curvature", SCHEMA, settings, sources)
-        if together(world, lambda: claim(folder, manifest)) and finished(folder):
-            log.note(f"curvature: already fitted in {folder}")
-            return load_curvature(folder, device_of(model)).with_damping(lam)
+    sources = made_from or ({} if folder is None else {"model": model_fingerprint(model), "data": data.fingerprint})
+    manifest = Manifest("curvature", SCHEMA, settings, sources)
+    if folder is not None and accepts(folder, manifest) and finished(folder):
+        log.note(f"curvature: already fitted in {folder}")
+        return load_curvature(folder, device_of(model)).with_damping(lam)
     tracked = checked_layers(model, track(model, layers), task, data)
+    if folder is not None:  # claimed only now: layers that are refused may be named otherwise in the same folder
+        together(world, lambda: claim(folder, manifest))
     log.note(str(tracked.coverage))
     estimator = CURVATURES[curvature](tracked.layers, samples, STORED[store])
     for stage in estimator.stages():
@@ -167,7 +169,7 @@ def _noise(
     return None if rho is None else noise_over_signal(rho, estimator.share)
 
 
-def _settings(
+def fit_settings(
     task: Task,
     layers: str | Sequence[str],
     curvature: str,

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from whence.artifacts import finished
 from whence.artifacts.fingerprint import file_checksum, text_fingerprint
+from whence.artifacts.folder import release
 from whence.data.documents import Document, read_documents
 from whence.data.encode import Tokenizer
 from whence.data.spec import Spec, parse_spec
 from whence.data.store import TokenStore, encoded_documents
+from whence.errors import DataError
 from whence.jobs.log import Log
 from whence.models.hf import tokenizer_text
 from whence.world import World
@@ -59,17 +61,21 @@ def prepare(
     settings = {"rows": [spec.start, spec.stop], "limit": limit}
     made_from = {"tokenizer": text_fingerprint(tokenizer_text(tokenizer)), "data": _files_fingerprint(spec)}
     known = finished(folder)
-    store = TokenStore.write(
-        folder,
-        read_documents(spec, limit),
-        tokenizer,
-        context=context,
-        batch_tokens=batch_tokens,
-        units=units,
-        settings=settings,
-        made_from=made_from,
-        progress=None if known else _progress(spec, log),
-    )
+    try:
+        store = TokenStore.write(
+            folder,
+            read_documents(spec, limit),
+            tokenizer,
+            context=context,
+            batch_tokens=batch_tokens,
+            units=units,
+            settings=settings,
+            made_from=made_from,
+            progress=None if known else _progress(spec, log),
+        )
+    except DataError:
+        release(folder)  # the mended data are other data, and would be refused as another run's
+        raise
     world.barrier()
     _say(store, spec, log, known=known)
     return store

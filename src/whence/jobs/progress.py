@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from whence.errors import InvalidSetting
 from whence.jobs.log import Log
 from whence.world import World
 
@@ -26,6 +27,19 @@ def count_units(log: Log, name: str, total: int, *, done: int = 0) -> Callable[[
         log.step(name, finished, total)
 
     return advance
+
+
+def check_units(units: range | None, count: int) -> None:
+    """Refuse work units that are not there.
+
+    Raises:
+        InvalidSetting: Naming how many there are.
+    """
+    if units is not None and not 0 <= units.start < units.stop <= count:
+        raise InvalidSetting(
+            f"units {units.start}:{units.stop} are not all there: there are {count} units, 0:{count}",
+            hint=f"give a range within 0:{count}, or leave --units out",
+        )
 
 
 def together(world: World, action: Callable[[], T]) -> T:

@@ -191,6 +191,8 @@ def run(
         session.questions = list(questions)
     if stop_after in ("query", "score", "report"):
         _ = session.parts  # a question that cannot be used is refused before anything long begins
+    if stop_after != "prepare":
+        session.check_layers()
     session.open()
     result = Run(session.folder, session, stop_after)
     stages: list[Stage] = ["prepare", "fit", "self"] if stop_after == "self" else ["prepare", "fit", "query", "score"]

@@ -23,7 +23,7 @@ from whence.influence.query import Queries
 from whence.influence.score import Scorer
 from whence.influence.self_influence import SelfInfluence
 from whence.jobs.log import Log
-from whence.jobs.progress import count_units, together
+from whence.jobs.progress import check_units, count_units, together
 from whence.jobs.stream import device_of, likelihood_pass
 from whence.types import Batch, Data, Task
 from whence.world import World
@@ -210,6 +210,7 @@ def by_unit(
     log: Log,
 ) -> list[dict[str, Tensor]] | None:
     """Every unit's parts in order, computed or read; None while other processes' units are missing."""
+    check_units(units, len(data.units))
     if folder is not None:
         sources = {**(made_from or {"model": model_fingerprint(model), "data": data.fingerprint}), **inputs}
         together(world, lambda: claim(folder, Manifest(kind, SCHEMA, settings, sources)))

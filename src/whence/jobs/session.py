@@ -14,7 +14,7 @@ import torch
 
 from whence.artifacts.atomic import write_text
 from whence.artifacts.fingerprint import model_fingerprint, settings_fingerprint, text_fingerprint
-from whence.artifacts.folder import claim, finished, mark_finished
+from whence.artifacts.folder import accepts, claim, finished, mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.curvature import Curvature
 from whence.data.queries import Query, QueryBatch, ask, encode_queries, read_queries
@@ -22,13 +22,15 @@ from whence.data.store import TokenStore
 from whence.errors import InvalidSetting
 from whence.influence.query import Queries
 from whence.jobs.documents import document_self_influence
-from whence.jobs.fit import fit
+from whence.jobs.fit import fit, fit_settings
 from whence.jobs.log import Log
 from whence.jobs.prepare import count_sequences, prepare
-from whence.jobs.progress import Unfinished, together
+from whence.jobs.progress import Unfinished, check_units, together
 from whence.jobs.query import load_queries, query_gradients, resolve_rank, save_queries
 from whence.jobs.score import Scores, score
 from whence.jobs.settings import RunSettings
+from whence.jobs.stored_curvature import SCHEMA as CURVATURE_SCHEMA
+from whence.layers.select import track
 from whence.models.hf import context_length, load_model, load_tokenizer, tokenizer_text
 from whence.report.pieces import Style, surface, vocabulary_style
 from whence.tasks import CausalLM
@@ -52,6 +54,15 @@ class Session:
             "tokenizer": text_fingerprint(tokenizer_text(self.tokenizer)),
         }
 
+    def check_layers(self) -> None:
+        """Refuse layers that no fit could track, before anything is written.
+
+        Raises:
+            LayerError: As `track` does.
+        """
+        if not finished(self.folder / "curvature"):
+            track(self.model, self.settings.layers)
+
     def open(self) -> None:
         """Claim the run's folder.
 
@@ -64,7 +75,12 @@ class Session:
             self.log.keep(self.folder)
 
     def keep_settings(self) -> None:
-        """Write the settings beside what they made: called once a stage has succeeded with them."""
+        """Write the settings beside what they made: called once a stage has succeeded with them.
+
+        Raises:
+            ArtifactMismatch: If a fit is there that they would not make; the settings that made it are kept.
+        """
+        accepts(self.folder / "curvature", self._fit_manifest)
         if self.world.main:
             write_text(self.folder / "settings.toml", self.settings.to_toml())
 
@@ -72,7 +88,7 @@ class Session:
     def store(self) -> TokenStore:
         """The prepared data."""
         settings = self.settings
-        return prepare(
+        store = prepare(
             self.folder,
             train=settings.train,
             tokenizer=self.tokenizer,
@@ -82,6 +98,8 @@ class Session:
             world=self.world,
             log=self.log,
         )
+        check_units(self.units, len(store.units))
+        return store
 
     @cached_property
     def curvature(self) -> Curvature:
@@ -104,6 +122,14 @@ class Session:
             world=self.world,
             log=self.log,
         )
+
+    @property
+    def _fit_manifest(self) -> Manifest:
+        of = self.settings
+        settings = fit_settings(
+            self.task, of.layers, of.curvature, of.samples, of.labels, of.seed, of.store, self.model
+        )
+        return Manifest("curvature", CURVATURE_SCHEMA, settings, self.sources)
 
     @property
     def sources(self) -> dict[str, str]:
@@ -174,7 +200,7 @@ class Session:
             task=self.task,
             by_layer="layer" in self.settings.by,
             by_token="token" in self.settings.by,
-            folder=self.folder / "scores" / self.asked,
+            folder=self.folder / "scores" / "-by-".join([self.asked, *sorted(set(self.settings.by))]),
             made_from=self.sources,
             units=self.units,
             world=self.world,

@@ -50,7 +50,10 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def small_batch(data: Data) -> Batch:
-    """Two sequences of unlike lengths, for the check before a long pass."""
+    """Two sequences of as unlike lengths as share a batch, for the check before a long pass.
+
+    One sequence only where every batch of the data holds one: then it never has batch-mates, nor padding.
+    """
     first = next(iter(data.batches(data.units[0].number)), None)
     last = None
     for batch in data.batches(data.units[-1].number):
@@ -59,8 +62,31 @@ def small_batch(data: Data) -> Batch:
         raise DataError("there is nothing to read in the data")
     chosen = sorted({int(first.ids[0]), int(last.ids[-1])})
     batches = list(data.gather(chosen))
-    # Sequences of very unlike lengths may come one a batch; either serves.
-    return max(batches, key=lambda batch: (len(batch), int(batch.scored.sum())))
+    if len(batches) == 1:
+        return batches[0]
+    # The shortest and the longest do not fit one batch: two that do, as the pass will read them.
+    shared = _shared_batch(data)
+    return max(batches, key=lambda batch: int(batch.scored.sum())) if shared is None else shared
+
+
+def _shared_batch(data: Data) -> Batch | None:
+    """The shortest and the longest of the first batch that holds unlike lengths, or else of one that holds several."""
+    alike: Batch | None = None
+    for unit in data.units:
+        for batch in data.batches(unit.number):
+            if len(batch) < 2:
+                continue
+            lengths = batch.real.sum(1)
+            shortest, longest = int(lengths.argmin()), int(lengths.argmax())
+            if lengths[shortest] < lengths[longest]:
+                return _rows(batch, [shortest, longest])
+            alike = alike or _rows(batch, [0, 1])
+    return alike
+
+
+def _rows(batch: Batch, rows: list[int]) -> Batch:
+    """Some examples of a batch, padded as they were."""
+    return Batch(*(getattr(batch, name)[rows] for name in batch.__slots__))
 
 
 def checked_layers(model: nn.Module, tracked: Tracked, task: Task, data: Data) -> Tracked:
