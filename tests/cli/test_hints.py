@@ -9,7 +9,7 @@ import pytest
 import whence
 
 SOURCES = sorted(Path(whence.__file__).parent.rglob("*.py"))
-COMMANDS = ("demo", "run", "plan", "prepare", "fit", "score", "self", "report")
+COMMANDS = ("demo", "run", "plan", "prepare", "fit", "score", "self", "value", "validate", "report")
 
 
 def texts():
