@@ -149,3 +149,38 @@ def test_units_that_are_not_there_are_refused_without_a_folder(done):
         score(of.curvature, of.queries, of.store, **common)
     with pytest.raises(InvalidSetting, match="there are"):
         self_influence(of.curvature, of.store, **common)
+
+
+def test_questions_made_in_python_are_kept(settings, done):
+    import whence as wh
+
+    asked = [wh.ask("a cat sat on", " mat"), wh.ask("a cat sat on", " red", rather_than=" house", id="two\n")]
+    first = run(done.folder, replace(settings, query=None), questions=asked, stop_after="score")
+    kept = RunSettings.from_toml(done.folder / "settings.toml")
+    again = run(done.folder, kept)
+
+    assert [query.parts for query in again.questions] == [query.parts for query in asked]
+    assert [query.id for query in again.questions] == ["q1", "two\n"]
+    assert np.array_equal(again.documents, first.documents)
+    assert again.report.exists()
+
+
+def test_questions_with_one_id_are_kept_in_their_order(settings, done):
+    import whence as wh
+
+    asked = [wh.ask("a cat sat on", " mat"), wh.ask("a dog ran", " far")]
+    run(done.folder, settings, questions=asked, stop_after="fit")
+    again = run(done.folder, RunSettings.from_toml(done.folder / "settings.toml"), stop_after="query")
+
+    assert [query.parts for query in again.questions] == [query.parts for query in asked]
+
+
+def test_questions_that_no_row_can_say_are_said_not_to_be_kept():
+    from whence.data.queries import Part, Query, ask
+    from whence.jobs.questions import as_jsonl
+
+    assert as_jsonl([ask("a", " b"), Query("half", (Part("a", " b", 0.5),))]) is None
+    assert as_jsonl([Query("two", (Part("a", " b"), Part("c", " d", -1.0)))]) is None
+    assert as_jsonl([Query("m", (Part("a", " b"),), {"chosen": 1, "fact": 2})]) == (
+        '{"id": "m", "prompt": "a", "completion": " b", "fact": 2}\n'
+    )
