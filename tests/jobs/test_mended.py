@@ -184,3 +184,27 @@ def test_questions_that_no_row_can_say_are_said_not_to_be_kept():
     assert as_jsonl([Query("m", (Part("a", " b"),), {"chosen": 1, "fact": 2})]) == (
         '{"id": "m", "prompt": "a", "completion": " b", "fact": 2}\n'
     )
+
+
+def test_a_refusal_says_what_the_digests_are_of(settings, done, toy, tmp_path):
+    model = toy / "model"
+    with pytest.raises(ArtifactMismatch) as refused:
+        run(done.folder, replace(settings, dtype="float64"), stop_after="score")
+    assert f"made with: {model}, float32 (" in str(refused.value)
+    assert f"used with: {model}, float64 (" in str(refused.value)
+
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"text": "the cat sat"}\n')
+    with pytest.raises(ArtifactMismatch) as refused:
+        run(done.folder, replace(settings, train=str(other)), stop_after="score")
+    assert f"made with: {toy / 'train.jsonl'} (" in str(refused.value)
+    assert f"used with: {other} (" in str(refused.value)
+
+
+def test_equal_content_under_another_name_is_the_same(settings, done, toy, tmp_path):
+    import shutil
+
+    shutil.copytree(toy / "model", tmp_path / "copy")
+    shutil.copy(toy / "train.jsonl", tmp_path / "copy.jsonl")
+    moved = replace(settings, model=str(tmp_path / "copy"), train=str(tmp_path / "copy.jsonl"))
+    assert np.array_equal(run(done.folder, moved, stop_after="score").documents, done.documents)

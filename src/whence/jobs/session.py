@@ -72,7 +72,9 @@ class Session:
         Raises:
             ArtifactMismatch, ArtifactError: If it belongs to another run, or is not ours.
         """
-        manifest = Manifest("run", SCHEMA, {}, self.digests)
+        of = self.settings
+        called = {"model": f"{of.model}, {of.dtype}", "tokenizer": of.tokenizer or of.model}
+        manifest = Manifest("run", SCHEMA, {}, self.digests, called=called)
         together(self.world, lambda: claim(self.folder, manifest, beside={"settings.toml"}))
         if self.world.main:
             self.log.keep(self.folder)
