@@ -88,6 +88,37 @@ def test_a_glob_that_matches_nothing(whence, basics, tmp_path):
     refused(done, "up_prj", "up_proj")
 
 
+def test_a_glob_mended_in_the_same_folder(whence, basics, tmp_path):
+    refused(
+        whence("fit", tmp_path / "r", *basics(ask=None, answer=None, layers="model.layers.*.mlp.up_prj")), "up_proj"
+    )
+
+    mended = whence("fit", tmp_path / "r", *basics(ask=None, answer=None, layers="model.layers.*.mlp.up_proj"))
+    assert mended.code == 0, mended.err
+
+
+def test_a_line_mended_in_the_same_folder(whence, basics, tmp_path):
+    text = tmp_path / "text.jsonl"
+    text.write_text('{"text": "fine"}\n{"text": \n')
+    refused(whence("prepare", tmp_path / "r", *basics(ask=None, answer=None, train=text)), "line 2")
+
+    text.write_text('{"text": "fine"}\n{"text": "this too"}\n')
+    mended = whence("prepare", tmp_path / "r", *basics(ask=None, answer=None, train=text))
+    assert mended.code == 0, mended.err
+
+
+def test_a_refused_command_leaves_the_run_as_it_was(whence, basics, tmp_path):
+    assert whence("run", tmp_path / "r", *basics()).code == 0
+    before = (tmp_path / "r" / "settings.toml").read_text()
+
+    refused(whence("run", tmp_path / "r", "--layers", "mlp"), "layers =", "made with:", "used with:")
+    refused(whence("score", tmp_path / "r", "--units", "0:99"), "there are 16 units, 0:16")
+
+    assert (tmp_path / "r" / "settings.toml").read_text() == before
+    done = whence("score", tmp_path / "r", "--ask", "two red", "--answer", " birds")
+    assert done.code == 0, done.err
+
+
 def test_damping_not_positive(whence, basics, tmp_path):
     for value in ("0", "-0.1", "abs:0"):
         refused(whence("run", tmp_path / "r", *basics(damping=value)), "damping must be positive")

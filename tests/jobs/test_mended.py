@@ -149,3 +149,62 @@ def test_units_that_are_not_there_are_refused_without_a_folder(done):
         score(of.curvature, of.queries, of.store, **common)
     with pytest.raises(InvalidSetting, match="there are"):
         self_influence(of.curvature, of.store, **common)
+
+
+def test_questions_made_in_python_are_kept(settings, done):
+    import whence as wh
+
+    asked = [wh.ask("a cat sat on", " mat"), wh.ask("a cat sat on", " red", rather_than=" house", id="two\n")]
+    first = run(done.folder, replace(settings, query=None), questions=asked, stop_after="score")
+    kept = RunSettings.from_toml(done.folder / "settings.toml")
+    again = run(done.folder, kept)
+
+    assert [query.parts for query in again.questions] == [query.parts for query in asked]
+    assert [query.id for query in again.questions] == ["q1", "two\n"]
+    assert np.array_equal(again.documents, first.documents)
+    assert again.report.exists()
+
+
+def test_questions_with_one_id_are_kept_in_their_order(settings, done):
+    import whence as wh
+
+    asked = [wh.ask("a cat sat on", " mat"), wh.ask("a dog ran", " far")]
+    run(done.folder, settings, questions=asked, stop_after="fit")
+    again = run(done.folder, RunSettings.from_toml(done.folder / "settings.toml"), stop_after="query")
+
+    assert [query.parts for query in again.questions] == [query.parts for query in asked]
+
+
+def test_questions_that_no_row_can_say_are_said_not_to_be_kept():
+    from whence.data.queries import Part, Query, ask
+    from whence.jobs.questions import as_jsonl
+
+    assert as_jsonl([ask("a", " b"), Query("half", (Part("a", " b", 0.5),))]) is None
+    assert as_jsonl([Query("two", (Part("a", " b"), Part("c", " d", -1.0)))]) is None
+    assert as_jsonl([Query("m", (Part("a", " b"),), {"chosen": 1, "fact": 2})]) == (
+        '{"id": "m", "prompt": "a", "completion": " b", "fact": 2}\n'
+    )
+
+
+def test_a_refusal_says_what_the_digests_are_of(settings, done, toy, tmp_path):
+    model = toy / "model"
+    with pytest.raises(ArtifactMismatch) as refused:
+        run(done.folder, replace(settings, dtype="float64"), stop_after="score")
+    assert f"made with: {model}, float32 (" in str(refused.value)
+    assert f"used with: {model}, float64 (" in str(refused.value)
+
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"text": "the cat sat"}\n')
+    with pytest.raises(ArtifactMismatch) as refused:
+        run(done.folder, replace(settings, train=str(other)), stop_after="score")
+    assert f"made with: {toy / 'train.jsonl'} (" in str(refused.value)
+    assert f"used with: {other} (" in str(refused.value)
+
+
+def test_equal_content_under_another_name_is_the_same(settings, done, toy, tmp_path):
+    import shutil
+
+    shutil.copytree(toy / "model", tmp_path / "copy")
+    shutil.copy(toy / "train.jsonl", tmp_path / "copy.jsonl")
+    moved = replace(settings, model=str(tmp_path / "copy"), train=str(tmp_path / "copy.jsonl"))
+    assert np.array_equal(run(done.folder, moved, stop_after="score").documents, done.documents)

@@ -101,6 +101,34 @@ def test_arrow_keys_walk_through_tokens(visit, file):
     assert page.locator("#q1-r1 .heat .mark").get_attribute("visibility") == "visible"
 
 
+def test_figures_name_what_they_show(visit, file):
+    """A short text's columns carry its tokens, a long one's do not; colours and bars have a scale; a bar has a name."""
+    page = visit(file, "q6", viewport=WIDE).page
+    page.wait_for_selector("#q6-r1 .heat svg .token")
+    columns = page.locator("#q6-r1 .heat .token").all_text_contents()
+    assert columns == ["<s>", "Look", "for", "Rigel", "at", "the", "foot", "of", "Orion", "."]
+    assert "nats per copy" in page.locator("#q6-r1 .heat .legend").inner_text()
+    page.locator("#q6-r9 summary").click()
+    page.wait_for_selector("#q6-r9 .heat .back")
+    assert page.locator("#q6-r9 .heat .token").count() == 0
+
+    strip = page.locator("#q6-r1 .strip svg")
+    assert strip.locator(".tick").all_text_contents()[:2] == ["+0.00302", "−6.29 × 10⁻⁴"]  # both ends of the scale
+    strip.focus()
+    page.keyboard.press("Home")
+    assert "model.layers.0.self_attn.q_proj" in page.locator("#tip").inner_text()
+    box = strip.bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 4, box["y"] + 30)
+    assert "model.layers.5.mlp.down_proj" in page.locator("#tip").inner_text()
+
+
+def test_the_date_is_whole_on_a_phone(visit, file):
+    made = visit(file, "trust", viewport=PHONE).page.locator(".made")
+
+    assert made.evaluate("(node) => node.scrollWidth - node.clientWidth") <= 0
+    assert made.locator(".day").evaluate("(node) => node.getBoundingClientRect().right") < PHONE["width"]
+
+
 def test_j_and_k_walk_through_documents(visit, file):
     page = visit(file, "q1", viewport=WIDE).page
     page.wait_for_selector("#q1-r1[open]")
@@ -148,7 +176,7 @@ def test_it_is_readable_without_scripts(visit, file):
     page = opened.page
 
     assert page.locator("#q14").is_visible()
-    assert page.locator("#trust").get_by_text("not validated", exact=True).is_visible()
+    assert page.locator("#trust").get_by_text("checked against planted facts", exact=True).is_visible()
     page.locator("#q2-l1 summary").click()
     assert page.locator("#q2-l1 .passage").is_visible()
     assert page.locator("#q2-l1 .facts").get_by_text("nats per copy").is_visible()

@@ -56,7 +56,7 @@ def accepts(folder: Path | str, manifest: Manifest) -> bool:
     found = Manifest.read(folder, manifest.kind, manifest.schema)
     if found.schema != manifest.schema:
         raise ArtifactError(f"{folder} has the older layout {found.schema} of whence {found.whence}", hint=_HINT)
-    require(folder, found, made_from=manifest.made_from, settings=manifest.settings, hint=_HINT)
+    require(folder, found, made_from=manifest.made_from, settings=manifest.settings, called=manifest.called, hint=_HINT)
     for theirs, ours in (
         (found.made_from, manifest.made_from),
         (found.settings, manifest.settings),

@@ -3,6 +3,7 @@
     kind, schema     what is in the folder, and which version of its layout
     settings         everything that decides its numbers
     made_from        name → fingerprint: model, tokenizer, data, curvature
+    called           name → what a source was called, for messages; never compared
     finished         false while it grows
     files            name → SHA-256, once finished
     facts            numbers worth keeping: counts, seconds, coverage
@@ -44,6 +45,7 @@ class Manifest:
     files: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     finished: bool = False
+    called: Mapping[str, str] = field(default_factory=dict)
     whence: str = field(default_factory=_version)
 
     def write(self, folder: Path | str) -> None:
@@ -98,9 +100,13 @@ def require(
     *,
     made_from: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
+    called: Mapping[str, str] | None = None,
     hint: str = "use what it was made with, or make it again in another folder",
 ) -> None:
     """Refuse a folder that was made from something else, or otherwise. Only what is given is compared.
+
+    Args:
+        called: What the sources are called now, for the message.
 
     Raises:
         ArtifactMismatch: Naming the first field that differs, and both its values.
@@ -110,8 +116,8 @@ def require(
             raise ArtifactMismatch(
                 artifact=folder,
                 field=name,
-                made_with=str(manifest.made_from.get(name, "none")),
-                used_with=value,
+                made_with=_told(name, str(manifest.made_from.get(name, "none")), manifest.called),
+                used_with=_told(name, value, called or {}),
                 hint=hint,
             )
     for name, value in (settings or {}).items():
@@ -121,3 +127,8 @@ def require(
             raise ArtifactMismatch(
                 artifact=folder, field="run", made_with=shown, used_with=f"{name} = {canonical(value)}", hint=hint
             )
+
+
+def _told(name: str, fingerprint: str, called: Mapping[str, str]) -> str:
+    """``models/toy, float32 (d315…)``: a digest alone tells a reader nothing."""
+    return f"{called[name]} ({fingerprint})" if name in called else fingerprint

@@ -83,6 +83,7 @@ class TokenStore:
         units: int | None = None,
         settings: Mapping[str, Any] | None = None,
         made_from: Mapping[str, str] | None = None,
+        called: Mapping[str, str] | None = None,
         shard_tokens: int = SHARD_TOKENS,
         progress: Callable[[Document, int], None] | None = None,
     ) -> TokenStore:
@@ -94,6 +95,7 @@ class TokenStore:
             units: Work units; chosen when not given.
             settings: More of what decides the content, for the manifest.
             made_from: Fingerprints of the sources. A folder is gone on with only when they are given and equal.
+            called: What the sources are called, for messages.
             progress: Called with each document and the tokens so far.
 
         Raises:
@@ -103,7 +105,8 @@ class TokenStore:
         """
         folder = Path(folder)
         settings = {"context": context, "batch_tokens": batch_tokens, "units": units, **(settings or {})}
-        if claim(folder, Manifest(KIND, SCHEMA, settings, dict(made_from or {}))) and finished(folder):
+        manifest = Manifest(KIND, SCHEMA, settings, dict(made_from or {}), called=dict(called or {}))
+        if claim(folder, manifest) and finished(folder):
             if made_from:
                 return cls.open(folder)
             raise ArtifactError(

@@ -71,6 +71,7 @@ def prepare(
             units=units,
             settings=settings,
             made_from=made_from,
+            called={"data": str(train)},
             progress=None if known else _progress(spec, log),
         )
     except DataError:

@@ -78,21 +78,18 @@ def _files(session: Session, first: NDArray[np.float64]) -> list[Path]:
     mine = world.shard(len(files))
     missing = [row for row in mine if not files[row].exists()]
     advance = count_units(session.log, "rescore", len(mine), done=len(mine) - len(missing))
-    told: list[tuple[int, float]] = []
     with in_float32(session.model) if missing else nullcontext():
-        dtype = next(session.model.parameters()).dtype
         for row in missing:
             exact = _ends(session, row, first[row], top)
             documents = sorted(exact)
-            values = np.array([exact[document] for document in documents])
-            save_tensors(files[row], {"document": torch.tensor(documents), "raw": torch.from_numpy(values)})
-            told.append((len(documents), _correlation(first[row][documents], values)))
+            values = torch.tensor([exact[document] for document in documents], dtype=torch.float64)
+            save_tensors(files[row], {"document": torch.tensor(documents), "raw": values})
             advance(row)
     world.barrier()
     if world.main:
         mark_finished(folder, [path.name for path in files])
-    if told:
-        session.log.note(_note(told, str(dtype).removeprefix("torch.")))
+    if missing:
+        session.log.note(_note(first, files, session.settings.dtype))
     world.barrier()
     return files
 
@@ -124,9 +121,16 @@ def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _note(told: Sequence[tuple[int, float]], dtype: str) -> str:
-    count = sum(documents for documents, _ in told)
-    least = min((r for _, r in told if np.isfinite(r)), default=None)
+def _note(first: NDArray[np.float64], files: Sequence[Path], dtype: str) -> str:
+    """How many were scored again, whoever did it, and how well the first pass had foretold the result."""
+    count, agreements = 0, []
+    for before, path in zip(first, files, strict=True):
+        known = load_tensors(path)
+        count += len(known["document"])
+        agreements.append(_correlation(before[known["document"]], known["raw"].numpy()))
+    least = min((r for r in agreements if np.isfinite(r)), default=None)
     agreement = "" if least is None else f": r = {least:.4f} with the first pass"
-    among = f", the least of {len(told)} questions" if least is not None and len(told) > 1 else ""
-    return f"rescored {count} documents at full rank in {dtype}{agreement}{among}"
+    among = f", the least of {len(files)} questions" if least is not None and len(files) > 1 else ""
+    return (
+        f"rescored {count} documents at full rank in {'float64' if dtype == 'float64' else 'float32'}{agreement}{among}"
+    )

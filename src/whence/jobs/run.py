@@ -188,7 +188,7 @@ def run(
     log, world = log or Log.silent(), world or World.current()
     session = Session(Path(folder), settings, log, world, units)
     if questions is not None:
-        session.questions = list(questions)
+        session.ask(questions)
     if stop_after in ("query", "score", "report"):
         _ = session.parts  # a question that cannot be used is refused before anything long begins
     if stop_after != "prepare":

@@ -27,6 +27,8 @@ from whence.jobs.log import Log
 from whence.jobs.prepare import count_sequences, prepare
 from whence.jobs.progress import Unfinished, check_units, together
 from whence.jobs.query import load_queries, query_gradients, resolve_rank, save_queries
+from whence.jobs.questions import NAME as QUESTIONS
+from whence.jobs.questions import as_jsonl
 from whence.jobs.score import Scores, score
 from whence.jobs.settings import RunSettings
 from whence.jobs.stored_curvature import SCHEMA as CURVATURE_SCHEMA
@@ -44,6 +46,7 @@ class Session:
 
     def __init__(self, folder: Path, settings: RunSettings, log: Log, world: World, units: range | None = None) -> None:
         self.folder, self.settings, self.log, self.world, self.units = folder, settings, log, world, units
+        self._rows: str | None = None
         self.task = CausalLM()
         self.tokenizer = load_tokenizer(settings.tokenizer or settings.model)
         device = None if settings.device == "auto" else settings.device
@@ -69,10 +72,21 @@ class Session:
         Raises:
             ArtifactMismatch, ArtifactError: If it belongs to another run, or is not ours.
         """
-        manifest = Manifest("run", SCHEMA, {}, self.digests)
+        of = self.settings
+        called = {"model": f"{of.model}, {of.dtype}", "tokenizer": of.tokenizer or of.model}
+        manifest = Manifest("run", SCHEMA, {}, self.digests, called=called)
         together(self.world, lambda: claim(self.folder, manifest, beside={"settings.toml"}))
         if self.world.main:
             self.log.keep(self.folder)
+
+    def ask(self, questions: Sequence[Query]) -> None:
+        """Take questions already made, in place of those that the settings name; kept with the settings."""
+        self.questions = list(questions)
+        self._rows = as_jsonl(questions)
+        query = None if self._rows is None else str(self.folder / QUESTIONS)
+        self.settings = self.settings.replace(query=query, ask=None, answer=None, rather_than=None)
+        if self._rows is None:
+            self.log.note("a question weighs its parts as no row can say, so the questions are not kept in the run")
 
     def keep_settings(self) -> None:
         """Write the settings beside what they made: called once a stage has succeeded with them.
@@ -82,6 +96,8 @@ class Session:
         """
         accepts(self.folder / "curvature", self._fit_manifest)
         if self.world.main:
+            if self._rows is not None:
+                write_text(self.folder / QUESTIONS, self._rows)
             write_text(self.folder / "settings.toml", self.settings.to_toml())
 
     @cached_property

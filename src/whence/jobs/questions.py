@@ -1,0 +1,41 @@
+"""Questions made in Python, kept in the run's folder as a file that ``--query`` reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from whence.data.queries import Query
+
+NAME = "questions.jsonl"
+_FIELDS = {"id", "prompt", "completion", "text", "chosen", "rejected"}
+
+
+def as_jsonl(questions: Sequence[Query]) -> str | None:
+    """A row for each question; None where one is another sum of parts than a row can say.
+
+    Ids are left out where two questions share one: in a file, ids name queries.
+
+    Example:
+        >>> from whence.data.queries import ask
+        >>> print(as_jsonl([ask("Who wrote it?", " Ada did.", id="who")]), end="")
+        {"id": "who", "prompt": "Who wrote it?", "completion": " Ada did."}
+    """
+    named = len({query.id for query in questions}) == len(questions)
+    rows = [_row(query, named=named) for query in questions]
+    if None in rows:
+        return None
+    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+
+
+def _row(query: Query, *, named: bool) -> dict[str, Any] | None:
+    first, *others = query.parts
+    row: dict[str, Any] = {"id": query.id} if named else {}
+    if [part.weight for part in query.parts] == [1.0]:
+        row |= {"prompt": first.prompt, "completion": first.completion}
+    elif [part.weight for part in query.parts] == [1.0, -1.0] and others[0].prompt == first.prompt:
+        row |= {"prompt": first.prompt, "chosen": first.completion, "rejected": others[0].completion}
+    else:
+        return None
+    return row | {name: value for name, value in query.metadata.items() if name not in _FIELDS}
