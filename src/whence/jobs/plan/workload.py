@@ -152,7 +152,7 @@ def from_lengths(
     tokens = int(sizes.sum())
     # tokens int32 and scored bool a token; end, document, offset and place in the plan int64 a sequence
     arrays = 5 * tokens + 32 * len(sizes) + 8 * len(plan.starts)
-    pages = 100 * len(plan.units) + 4096
+    pages = 50 * len(plan.units) + 1600  # manifest, plan.json and headers
     disk = arrays + pages + round(row_bytes * documents)
 
     def gather(chosen: Sequence[int]) -> Counter[Shape]:
