@@ -36,6 +36,8 @@ DECAY = 1e-3
 """What is left of the learning rate at the end of a round."""
 BETAS = (0.9, 0.9)
 """A short memory for squares: they fall by orders of magnitude while a solve closes in."""
+EPS = 1e-4
+"""Of Adam, beside gradients that begin near one: what is rounding at θˢ must not be made into whole steps."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _round(
     """Adam from ``start``, ``every`` batches a step, with a rate that falls from ``rate`` to `DECAY` of it."""
     width = {name: problem.epsilon * value[:, None, None] for name, value in members.scale.items()}
     moves = {name: torch.zeros_like(t).requires_grad_() for name, t in start.items()}
-    optimiser = torch.optim.Adam(list(moves.values()), lr=rate, betas=BETAS, eps=1e-10)
+    optimiser = torch.optim.Adam(list(moves.values()), lr=rate, betas=BETAS, eps=EPS)
     unit = problem.epsilon**2 * members.unit
     share = len(problem.batches) / every
 
