@@ -26,8 +26,9 @@ Where we are over the bound, the difference is in what a pass holds of its own. 
 sums of its 16 work units in memory, up to one a level of their tree, where the bound counts one sum; with a folder,
 as the commands have it, they are on disk. Output moments and squared gradients are summed in two halves, by which the
 noise of label sampling is told (one more o² or o·i a layer in each of those sums), and the half's own basis and
-eigenvalues (o² + o·i) are held between the two stages. Self-influence holds 1/(Λ + λ) beside Λ (o·i). On the wide
-layer factors are larger than the activations, so that this is most of what there is."""
+eigenvalues (o² + o·i) are held between the two stages. Self-influence held 1/(Λ + λ) beside Λ (o·i) when this was
+measured; it no longer does. On the wide layer factors are larger than the activations, so that this is most of what
+there is."""
 
 
 def write_report(results: Path, out: Path) -> None:

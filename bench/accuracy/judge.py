@@ -53,6 +53,7 @@ def judge(problem: Problem, say: Callable[[str], None]) -> dict[str, Any]:
             problem.task,
             queries,
             points,
+            blocks=ekfac.blocks,
             steps=problem.steps,
         )
     )
