@@ -17,6 +17,7 @@ from whence.artifacts.atomic import write_text
 from whence.curvature import Curvature, Damping
 from whence.influence.topk import TopK
 from whence.jobs.explain import Explanation, explain, full_rank_query, in_float32
+from whence.layers.coverage import Coverage
 from whence.layers.select import track
 from whence.report.html import render
 from whence.report.model import CoverageRow, Doc, Question, Recall, ReportData, Tail, Trust
@@ -77,16 +78,7 @@ def report_data(run: Run, *, recall: Recall | None, planted: dict[int, int], nam
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {session.model.device}",
         },
         command=f"whence run {run.folder.name} --settings {run.folder.name}/settings.toml",
-        coverage=[
-            CoverageRow(
-                kind=row.kind,
-                parameters=row.parameters,
-                share=row.parameters / coverage.total,
-                tracked=row.tracked,
-                reason=row.reason,
-            )
-            for row in coverage.rows
-        ],
+        coverage=coverage_rows(coverage),
         trust=Trust(
             dtype=settings.dtype,
             damping=_damping(curvature),
@@ -222,6 +214,20 @@ def layer_groups(layers: list[str]) -> list[tuple[str, list[int]]]:
 def _short(values: np.ndarray) -> list[float]:
     """Four significant digits: what a page shows, at a third of the size."""
     return [float(f"{value:.4g}") for value in values]
+
+
+def coverage_rows(coverage: Coverage) -> list[CoverageRow]:
+    """What is tracked and what is left out, as a report shows it."""
+    return [
+        CoverageRow(
+            kind=row.kind,
+            parameters=row.parameters,
+            share=row.parameters / coverage.total,
+            tracked=row.tracked,
+            reason=row.reason,
+        )
+        for row in coverage.rows
+    ]
 
 
 def _damping(curvature: Curvature) -> str:

@@ -18,12 +18,11 @@ from torch import Tensor
 
 from whence.artifacts.atomic import write_text
 from whence.data.examples import Examples
-from whence.jobs.report import _damping, _version
+from whence.jobs.report import _damping, _version, coverage_rows
 from whence.jobs.valuation import Valuation, ValueSettings
 from whence.jobs.value import agreement, predictions
 from whence.layers.select import track
 from whence.report.gallery import Card, Gallery, Ranking, render_gallery
-from whence.report.model import CoverageRow
 from whence.report.numbers import percent
 from whence.report.png import data_uri
 
@@ -126,16 +125,7 @@ def gallery(run: Valuation, *, labels: bool) -> Gallery:
         columns=train.columns[:MOST_COLUMNS],
         quantity=not train.classes,
         facts=_facts(run, labels=labels),
-        coverage=[
-            CoverageRow(
-                kind=row.kind,
-                parameters=row.parameters,
-                share=row.parameters / coverage.total,
-                tracked=row.tracked,
-                reason=row.reason,
-            )
-            for row in coverage.rows
-        ],
+        coverage=coverage_rows(coverage),
         notes=[*run.curvature.notes, *coverage.notes, *_left_out(train)],
         warnings=run.warnings,
         command=command + _flags(run.settings, leave_out=("valid", "each", "layers") if labels else ()),
