@@ -8,13 +8,14 @@ import pytest
 import torch
 
 import whence.jobs.validate as jobs
-from whence.errors import InvalidSetting
+from whence.errors import ArtifactError, InvalidSetting
 from whence.jobs.chosen import Chosen
 from whence.jobs.log import Log
 from whence.jobs.protocol import Protocol
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
 from whence.jobs.validate import estimates, validate
+from whence.jobs.validated import validated
 from whence.world import World
 
 RECIPE = """
@@ -64,6 +65,13 @@ def test_pbrf_needs_nothing_beside_the_run(settings, few_steps, tmp_path):
     assert "Pearson" in found.text()
     assert "checks/pbrf.json" in found.text()
 
+    (read,) = validated(tmp_path / "run", damping="0.1", questions=result["questions"])
+    assert read.text == "The proximal Bregman response of 4 training sequences, 3 questions."
+    assert [row.method for row in read.rows] == ["ekfac", "gradient dot", "cosine"]
+    assert [row.value for row in read.rows] == [of["pearson"]["value"] for of in result["agreement"].values()]
+    assert read.figure.startswith("Pearson correlation: EK-FAC ")
+    assert read.notes == ("Not every solve reached the gradient norm asked for.",)
+
 
 def test_checks_of_one_recipe_share_their_models(settings, recipe, tmp_path):
     first = validate(tmp_path / "run", settings, "lds", count=4, recipe=recipe("fraction = 0.6"))
@@ -77,6 +85,26 @@ def test_checks_of_one_recipe_share_their_models(settings, recipe, tmp_path):
     assert len(list((tmp_path / "run" / "checks").glob("models-*"))) == 1
     assert first.to_dict()["settings"]["fraction"] == 0.6
     assert first.to_dict()["protocol"]["recipe"]["batch_size"] == 16
+
+    subsets, removed = validated(tmp_path / "run", damping="0.2", questions="others")
+    assert (subsets.check, removed.check) == ("lds", "removal")
+    assert "4 random subsets of 60% of the training sequences (1 seed each)" in subsets.text
+    assert "beside 2 random removals" in removed.text
+    assert [row.method for row in removed.rows] == ["ekfac", "gradient dot", "cosine"]
+    assert subsets.notes[:2] == (
+        "Checked at damping 0.1, not at 0.2 as here.",
+        "Checked with other questions than those here.",
+    )
+    assert "is not the one that made it" in subsets.notes[2]
+
+
+def test_a_run_without_checks_was_not_validated_and_a_broken_one_is_named(tmp_path):
+    assert validated(tmp_path, damping="0.1", questions="") == []
+
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "lds.json").write_text('{"check": "lds"}')
+    with pytest.raises(ArtifactError, match=r"lds\.json is not the result of a check"):
+        validated(tmp_path, damping="0.1", questions="")
 
 
 def test_scores_of_chosen_sequences_are_those_of_the_whole(settings, tmp_path):

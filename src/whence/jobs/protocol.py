@@ -63,6 +63,8 @@ class Protocol:
         return made
 
 
+FAR = 0.05
+"""How far from the run's own model retraining on everything may end, as a share of the way that training went."""
 HINT = 'start = "models/untrained" and, under [recipe], learning_rate, epochs, batch_size and what else was used'
 
 
@@ -115,5 +117,5 @@ def note_on(found: Mapping[str, Any]) -> list[str]:
     apart = found["distance_from_model"]
     return [
         f"retraining on everything ends at {apart:.2g} of the way that training went from the run's own model"
-        + (": the recipe is not the one that made it" if apart > 0.05 else "")
+        + (": the recipe is not the one that made it" if apart > FAR else "")
     ]

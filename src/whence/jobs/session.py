@@ -177,9 +177,17 @@ class Session:
     @cached_property
     def asked(self) -> str:
         """The name under which these questions, so damped and cut, are kept: one run serves many."""
-        texts = [[(part.prompt, part.completion, part.weight) for part in query.parts] for query in self.questions]
-        asked = {"questions": texts, "damping": str(self.curvature.damping), "rank": self.rank}
+        asked = {"questions": self._texts, "damping": str(self.curvature.damping), "rank": self.rank}
         return settings_fingerprint(asked)[:12]
+
+    @property
+    def questions_digest(self) -> str:
+        """A digest of what is asked, however it is damped and cut."""
+        return settings_fingerprint({"questions": self._texts})[:12]
+
+    @property
+    def _texts(self) -> list[list[tuple[str, str, float]]]:
+        return [[(part.prompt, part.completion, part.weight) for part in query.parts] for query in self.questions]
 
     @cached_property
     def rank(self) -> int | None:

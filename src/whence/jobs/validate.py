@@ -108,7 +108,8 @@ def validate(
         found, lines = _pbrf(session, count)
     else:
         found, lines = {"retrain": _retrain, "lds": _lds, "removal": _removal}[check](session, protocol, count)
-    result = {"check": check, "damping": str(session.curvature.damping), **found}
+    of = {"curvature": session.curvature.name, "damping": str(session.curvature.damping)}
+    result = {"check": check, **of, "questions": session.questions_digest, **found}
     path = session.folder / "checks" / f"{check}.json"
     write_text(path, json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     return Validation(check, path, _plain(result), tuple(lines))
