@@ -206,13 +206,12 @@ def _drawn(session: Session, count: int) -> list[int]:
 def _solve(
     session: Session, points: Sequence[int], *, objective: Objective = "bregman", epsilon: float | None = None
 ) -> Responses:
-    curvature, store = session.curvature, session.store
-    few = Chosen(store, range(store.sequences))  # the same sequences in as few batches as the budget allows
+    curvature = session.curvature
     return pbrf(
         session.model,
         curvature.tracked(session.model),
         curvature.dampings,
-        few,
+        _few_batches(session),
         session.task,
         session.parts,
         points,
@@ -224,10 +223,15 @@ def _solve(
     )
 
 
+def _few_batches(session: Session) -> Data:
+    """The run's sequences in as few batches as the budget allows: work units would cut a small run into crumbs."""
+    return Chosen(session.store, range(session.store.sequences))
+
+
 def _linearised(session: Session, data: Data) -> tuple[Tensor, list[str]]:
     """Scores by conjugate gradient on the exact Gauss-Newton matrix, and how well it was solved."""
     curvature, model, task = session.curvature, session.model, session.task
-    inverse = make_inverse("cg", curvature, model, task=task, data=session.store)
+    inverse = make_inverse("cg", curvature, model, task=task, data=_few_batches(session))
     queries, reports = refined_queries(inverse, curvature, model, session.parts, task=task, rank="full")
     found = score(curvature, queries, data, model=model, task=task)
     assert found is not None
