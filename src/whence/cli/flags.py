@@ -74,7 +74,10 @@ Rank = Annotated[
 Dtype = Annotated[Literal["float32", "bfloat16", "float64"] | None, flag("dtype", None, "What the model computes in")]
 Limit = Annotated[int | None, flag("limit", "INT", "Read only so many training documents")]
 Top = Annotated[int | None, flag("top", "INT", "Documents shown at either end of the ranking")]
-By = Annotated[list[Literal["layer", "token"]] | None, flag("by", None, "Also split scores this way; repeatable")]
+By = Annotated[
+    list[Literal["layer", "token", "answer"]] | None,
+    flag("by", None, "Also split every score this way; repeatable: by layer, token, or token of the answer"),
+]
 Seed = Annotated[int | None, flag("seed", "INT", "Seed of the sampled labels")]
 Units = Annotated[
     range | None,

@@ -190,7 +190,7 @@ def run(
     if questions is not None:
         session.ask(questions)
     if stop_after in ("query", "score", "report"):
-        _ = session.parts  # a question that cannot be used is refused before anything long begins
+        _ = session.parts, session.answer  # a question that cannot be used is refused before anything long begins
     if stop_after != "prepare":
         session.check_layers()
     session.open()

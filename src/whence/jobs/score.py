@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -46,6 +46,8 @@ class Scores:
     layers: tuple[str, ...] = ()
     by_token: dict[int, Float[Tensor, "q t"]] | None = None
     """Sequence → scores by position, its padding left off."""
+    by_answer: Float[Tensor, "k n"] | None = None
+    """Scores of every answer token alone, where they were kept; those of one query's tokens add up to its total."""
 
     def per_copy(self, train_size: int) -> Float[Tensor, "q n"]:
         """Nats of f that one more copy of a sequence adds: raw / N, N the sequences the model was trained on."""
@@ -74,6 +76,7 @@ class Scores:
         q, n = self.total.shape
         by = [f"by layer ({len(self.layers)})"] if self.by_layer is not None else []
         by += ["by token"] if self.by_token is not None else []
+        by += [f"by answer ({len(self.by_answer)} tokens)"] if self.by_answer is not None else []
         return f"Scores({', '.join([f'{q:,} queries', f'{n:,} sequences', *by])})"
 
 
@@ -86,6 +89,7 @@ def score(
     task: Task,
     by_layer: bool = False,
     by_token: bool = False,
+    of: Int64[Tensor, " k"] | None = None,
     folder: Path | None = None,
     made_from: dict[str, str] | None = None,
     units: range | None = None,
@@ -97,6 +101,8 @@ def score(
     Args:
         by_layer: Keep the parts by layer; they cost nothing to compute.
         by_token: Keep the parts by position; cheap where queries are cut to a rank.
+        of: The queries are answer tokens, these of which query (`data.queries.AnswerTokens.query`): their scores are
+            kept as ``by_answer``, and everything else is of the queries whose tokens they are.
         folder: Where finished units are kept; an interrupted call continues there.
         units: Only these units; the result is then None unless the others are there already.
 
@@ -112,18 +118,21 @@ def score(
         scorer.begin(batch)
         likelihood_pass(model, layers, task, batch, scorer.update, data=data)
         _refuse_nonfinite(scorer.by_layer, [layer.name for layer in layers], batch, data)
-        parts = {"total": scorer.total.cpu()}
+        parts = {"total": _together(scorer.total, of, 0).cpu()}
+        if of is not None:
+            parts["by_answer"] = scorer.total.cpu()
         if by_layer:
-            parts["by_layer"] = scorer.by_layer.cpu()
+            parts["by_layer"] = _together(scorer.by_layer, of, 1).cpu()
         if scorer.by_token is not None:
             lengths = batch.real.sum(1).cpu()
-            rows = scorer.by_token.cpu()
+            rows = _together(scorer.by_token, of, 0).cpu()
             parts["by_token"] = torch.cat([rows[:, row, :length] for row, length in enumerate(lengths)], dim=1)
             parts["lengths"] = lengths
         return parts
 
     settings = {**task.settings, "by_layer": by_layer, "by_token": by_token, "queries": len(queries)}
     settings |= {"damping": str(curvature.damping), "rank": queries.rank}
+    settings |= {} if of is None else {"by_answer": True}
     inputs = {} if folder is None else {"curvature": curvature.fingerprint, "queries": queries.fingerprint}
     unit_parts = by_unit(
         "scores",
@@ -253,20 +262,32 @@ def _joined(batches: list[tuple[Batch, dict[str, Tensor]]]) -> dict[str, Tensor]
     return part
 
 
+def _together(values: Tensor, of: Int64[Tensor, " k"] | None, dim: int) -> Tensor:
+    """Answer tokens' values summed into those of their queries along an axis; queries' own as they are."""
+    if of is None:
+        return values
+    shape = list(values.shape)
+    shape[dim] = int(of.max()) + 1
+    return values.new_zeros(shape).index_add_(dim, of.to(values.device), values)
+
+
 def _scores(parts: Sequence[dict[str, Tensor]], sequences: int, layers: tuple[str, ...]) -> Scores:
     """Units put together, in the order of sequence numbers."""
     first = parts[0]
     total = first["total"].new_zeros(first["total"].shape[0], sequences)
     by_layer = first["by_layer"].new_zeros(*first["by_layer"].shape[:2], sequences) if "by_layer" in first else None
     by_token: dict[int, Tensor] | None = {} if "by_token" in first else None
+    by_answer = first["by_answer"].new_zeros(len(first["by_answer"]), sequences) if "by_answer" in first else None
     for part in parts:
         total[:, part["sequence"]] = part["total"]
+        if by_answer is not None:
+            by_answer[:, part["sequence"]] = part["by_answer"]
         if by_layer is not None:
             by_layer[:, :, part["sequence"]] = part["by_layer"]
         if by_token is not None:
             pieces = part["by_token"].split(part["lengths"].tolist(), dim=1)
             by_token |= dict(zip(part["sequence"].tolist(), pieces, strict=True))
-    return Scores(total, by_layer, layers, by_token)
+    return Scores(total, by_layer, layers, by_token, by_answer)
 
 
 def _refuse_nonfinite(by_layer: Float[Tensor, "l q n"], layers: list[str], batch: Batch, data: Data) -> None:

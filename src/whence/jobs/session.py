@@ -11,13 +11,14 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 
 from whence.artifacts.atomic import write_text
 from whence.artifacts.fingerprint import model_fingerprint, settings_fingerprint, text_fingerprint
 from whence.artifacts.folder import accepts, claim, finished, mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.curvature import Curvature
-from whence.data.queries import Query, QueryBatch, ask, encode_queries, read_queries
+from whence.data.queries import AnswerTokens, Query, QueryBatch, ask, by_answer, encode_queries, read_queries
 from whence.data.store import TokenStore
 from whence.errors import InvalidSetting
 from whence.influence.query import Queries
@@ -39,6 +40,10 @@ from whence.tasks import CausalLM
 from whence.world import World
 
 SCHEMA = 1
+
+MOST_ANSWER_TOKENS = 2048
+"""Answer tokens taken as queries of their own: so many meet a sequence of a few hundred tokens at about the cost of the
+pass itself, and beyond it they are most of the cost."""
 
 
 class Session:
@@ -175,9 +180,28 @@ class Session:
         return encode_queries([self.questions[row]], self.tokenizer, self.context)
 
     @cached_property
+    def answer(self) -> AnswerTokens | None:
+        """The answers' tokens as queries of their own, where their scores are to be kept.
+
+        Raises:
+            InvalidSetting: If they are too many to be met in one pass.
+        """
+        if "answer" not in self.settings.by:
+            return None
+        tokens = by_answer(self.parts)
+        if len(tokens) > MOST_ANSWER_TOKENS:
+            raise InvalidSetting(
+                f"the answers have {len(tokens):,} tokens, each a query of its own with by = answer, and one pass "
+                f"takes {MOST_ANSWER_TOKENS:,}",
+                hint="ask fewer questions at once, about shorter answers, or leave out --by answer",
+            )
+        return tokens
+
+    @cached_property
     def asked(self) -> str:
         """The name under which these questions, so damped and cut, are kept: one run serves many."""
         asked = {"questions": self._texts, "damping": str(self.curvature.damping), "rank": self.rank}
+        asked |= {} if self.answer is None else {"by": "answer"}
         return settings_fingerprint(asked)[:12]
 
     @property
@@ -193,11 +217,19 @@ class Session:
     def rank(self) -> int | None:
         """What the rank setting comes to."""
         weights = sum(block.eigenvalues.numel() for block in self.curvature.blocks.values())
-        return resolve_rank(self.settings.rank, len(self.questions), weights)
+        return resolve_rank(self.settings.rank, len(self.answer or self.questions), weights)
+
+    @property
+    def measurement(self) -> Float[torch.Tensor, " q"]:
+        """What every question measures: log p of its answer, or the difference of two."""
+        measured = self.queries.measurement
+        if self.answer is None:
+            return measured
+        return measured.new_zeros(len(self.questions)).index_add_(0, self.answer.query, measured)
 
     @cached_property
     def queries(self) -> Queries:
-        """Preconditioned query gradients, computed once and kept."""
+        """Preconditioned gradients of the questions, or of their answers' tokens; computed once and kept."""
         folder = self.folder / "queries" / self.asked
         fitted = {"curvature": settings_fingerprint(self.curvature.settings), **self.sources}
         together(self.world, lambda: claim(folder, Manifest("queries", SCHEMA, {"rank": self.rank}, fitted)))
@@ -205,9 +237,8 @@ class Session:
         if not finished(folder):
             if self.world.main:
                 # Not named: held beside what is read back below, they would take their memory twice.
-                save_queries(
-                    query_gradients(self.curvature, self.model, self.parts, task=self.task, rank=self.rank), path
-                )
+                batches = self.parts if self.answer is None else self.answer.batches
+                save_queries(query_gradients(self.curvature, self.model, batches, task=self.task, rank=self.rank), path)
                 mark_finished(folder, [path.name], {"queries": len(self.questions)})
                 self.log.note(f"queries: {len(self.questions)}, rank {self.rank or 'full'}")
             self.world.barrier()
@@ -224,6 +255,7 @@ class Session:
             task=self.task,
             by_layer="layer" in self.settings.by,
             by_token="token" in self.settings.by,
+            of=None if self.answer is None else self.answer.query,
             folder=self.folder / "scores" / "-by-".join([self.asked, *sorted(set(self.settings.by))]),
             made_from=self.sources,
             units=self.units,

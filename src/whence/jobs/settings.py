@@ -25,7 +25,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from whence.errors import InvalidSetting
 
 Scale = Literal["raw", "per_copy"]
-Split = Literal["layer", "token"]
+Split = Literal["layer", "token", "answer"]
 
 
 class RefusedSetting(InvalidSetting):
@@ -93,7 +93,8 @@ class RunSettings:
     scale: Scale = "per_copy"
     """Scores as "raw" influence, or "per_copy": the change in nats when one more copy is trained on."""
     by: tuple[Split, ...] = ()
-    """Also split the scores of every sequence by "layer" or "token"; the shown ones always are."""
+    """Also split the scores of every sequence by "layer", by its "token", or by token of the "answer"; those of the
+    documents that a report shows always are."""
     top: int = 20
     """Documents shown at either end of the ranking."""
     seed: int = 0

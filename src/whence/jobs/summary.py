@@ -25,7 +25,7 @@ def summary(run: Run) -> str:
     if run.stage == "fit":
         return "\n".join([f"{run.folder}: {session.curvature}", *session.curvature.notes])
     if run.stage == "query":
-        return f"{run.folder}: {len(session.queries)} queries, rank {session.queries.rank or 'full'}"
+        return f"{run.folder}: {len(run.questions)} queries, rank {session.queries.rank or 'full'}"
     if run.stage == "self":
         rows = run.suspects(session.settings.top)
         return "\n".join([f"{run.folder}: highest self-influence", *_lines(rows, "self_influence", "")])

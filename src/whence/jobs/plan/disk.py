@@ -58,6 +58,8 @@ class Disk:
     curvature: str
     train: Workload
     queries: int
+    """What meets the data: the questions, or their answers' tokens."""
+    questions: int
     rank: int | None
     by: Sequence[str]
 
@@ -115,9 +117,11 @@ class Disk:
 
     def _scores(self) -> int:
         """A part a unit; all are taken to be alike."""
-        units, q = self.train.units, self.queries
+        units, q = self.train.units, self.questions
         n, tokens = round(self.train.sequences / units), round(self.train.tokens / units)
         tensors: dict[str, Sizes] = {"sequence": (torch.int64, (n,)), "total": (self.sums, (q, n))}
+        if "answer" in self.by:
+            tensors["by_answer"] = (self.sums, (self.queries, n))
         if "layer" in self.by:
             tensors["by_layer"] = (self.sums, (len(self.layers), q, n))
         if "token" in self.by:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from whence.data.queries import ask, encode_queries, read_queries
+from whence.data.queries import ask, by_answer, encode_queries, read_queries
 from whence.jobs.fit import STORED
 from whence.jobs.log import Log
 from whence.jobs.plan import costs
@@ -49,11 +49,13 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
     train = read_workload(
         settings.train, tokenizer, context=context, batch_tokens=settings.batch_tokens, limit=settings.limit
     )
+    tokens = by_answer(parts) if questions and "answer" in settings.by else None
     return plan_for(
         model,
         train,
         CausalLM(),
         queries=Workload.of_queries(parts, len(questions)) if questions else None,
+        split=None if tokens is None else Workload.of_queries(tokens.batches, len(tokens)),
         layers=settings.layers,
         curvature=settings.curvature,
         samples=settings.samples,
@@ -73,6 +75,7 @@ def plan_for(
     task: Task,
     *,
     queries: Workload | None = None,
+    split: Workload | None = None,
     layers: str | Sequence[str] = "blocks",
     curvature: str = "ekfac",
     samples: int = 1,
@@ -89,13 +92,15 @@ def plan_for(
 
     Args:
         queries: The questions' shapes; without them the plan ends with the fit.
+        split: Their answers' tokens, where the pass takes those as queries.
         report: Also the rescoring and explaining of what a report shows.
     """
     log = log or Log.silent()
     device, dtype = device_of(model), next(model.parameters()).dtype
     before = resident(device)
     tracked = grouped(model, track(model, layers), task)
-    count = queries.documents if queries else 0
+    asked = split or queries
+    count = asked.documents if asked else 0
     kept = resolve_rank(rank, count, costs.weights(tracked.layers)) if count else None
     sums = torch.promote_types(dtype, torch.float32)
     sizes: dict[str, Any] = {
@@ -105,14 +110,15 @@ def plan_for(
         "curvature": curvature,
         "train": train,
         "queries": count,
+        "questions": queries.documents if queries else 0,
         "rank": kept,
         "by": by,
     }
     memory, disk = Memory(dtype=dtype, **sizes), Disk(**sizes)
     rehearsal = Passes(Machine(model, tracked.layers, task), memory, labels, log)
     passes = [rehearsal.check(tracked), *rehearsal.fit(samples, seed)]
-    if queries is not None:
-        passes += [rehearsal.query(queries), rehearsal.score()]
+    if queries is not None and asked is not None:
+        passes += [rehearsal.query(asked), rehearsal.score()]
         if report:
             passes.append(rehearsal.report(queries, top))
     page = report_bytes([layer.name for layer in tracked.layers], train, queries, top) if queries and report else None
@@ -130,7 +136,7 @@ def plan_for(
         tokens=train.tokens,
         padded=train.padded,
         units=train.units,
-        queries=count,
+        queries=sizes["questions"],
         rank=kept,
         model_parameters=sum(parameter.numel() for parameter in model.parameters()),
     )

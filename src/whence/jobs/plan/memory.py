@@ -39,6 +39,8 @@ class Memory:
     curvature: str
     train: Workload
     queries: int
+    """What meets the data: the questions, or their answers' tokens."""
+    questions: int
     rank: int | None
     by: Sequence[str]
 
@@ -138,8 +140,9 @@ class Memory:
         expanded = 0
         if self.rank is not None and self._multiplies_out():
             expanded = self.sums.itemsize * wanted if wanted <= EXPANDED_ELEMENTS else self.queries * self.largest
-        totals = 2 * 4 * self.queries * self.train.sequences * (1 + ("layer" in self.by) * len(self.layers))
-        totals += 4 * self.queries * self.train.tokens * ("token" in self.by)
+        totals = 2 * 4 * self.questions * self.train.sequences * (1 + ("layer" in self.by) * len(self.layers))
+        totals += 2 * 4 * self.queries * self.train.sequences * ("answer" in self.by)
+        totals += 4 * self.questions * self.train.tokens * ("token" in self.by)
         return self.fitted + self.prepared + max(expanded + batch, totals)
 
     def report(self, batch: int) -> int:
