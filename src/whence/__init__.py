@@ -24,6 +24,7 @@ except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
 if TYPE_CHECKING:
+    from whence.api import open as open  # noqa: A004
     from whence.api import run as run
     from whence.curvature import Curvature as Curvature
     from whence.data.queries import QueryBatch as QueryBatch
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from whence.data.tensors import TensorData as TensorData
     from whence.errors import WhenceError as WhenceError
     from whence.jobs.fit import fit as fit
+    from whence.jobs.opened import Run as Run
     from whence.jobs.query import query_gradients as query_gradients
     from whence.jobs.score import Scores as Scores
     from whence.jobs.score import score as score
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "run": "whence.api",
+    "open": "whence.api",
+    "Run": "whence.jobs.opened",
     "ask": "whence.data.queries",
     "Curvature": "whence.curvature",
     "TensorData": "whence.data.tensors",

@@ -12,8 +12,9 @@ import torch
 from whence.cli import main
 from whence.jobs import report as report_job
 from whence.jobs.explain import full_rank_query, in_float32, rescore
+from whence.jobs.opened import by_document
 from whence.jobs.rescored import rescored
-from whence.jobs.run import by_document, run
+from whence.jobs.run import run
 from whence.jobs.score import Scores
 from whence.jobs.settings import RunSettings
 
@@ -50,7 +51,7 @@ def full_rank(session, question):
 @pytest.mark.parametrize("question", [0, 2])
 def test_every_view_of_a_rank_one_run_tells_the_full_rank_score(cut, data, question):
     exact = full_rank(cut.session, question)
-    first = by_document(cut.session.scores.total, cut.session.store)[question]
+    first = by_document(cut.session.scores.total.numpy(), cut.session.store)[question]
     assert not np.allclose(exact, first, rtol=1e-2)  # else this test shows nothing
 
     best = int(exact.argmax())

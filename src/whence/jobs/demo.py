@@ -25,9 +25,10 @@ from whence.demo import Question, paths, read_questions
 from whence.evaluate.recall import RecallTable, recall_table
 from whence.jobs.fit import fit
 from whence.jobs.log import Log
+from whence.jobs.opened import Run, by_document
 from whence.jobs.query import query_gradients
 from whence.jobs.report import write_report
-from whence.jobs.run import Run, by_document, run
+from whence.jobs.run import run
 from whence.jobs.score import score, self_influence
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
@@ -152,10 +153,10 @@ def _scores_of_every_method(run: Run, facts: Sequence[Question], log: Log) -> di
         queries = query_gradients(curvature, model, parts, task=task)
         scores = score(curvature, queries, store, model=model, task=task, log=log)
         assert scores is not None
-        raw[name] = by_document(scores.total, store)
+        raw[name] = by_document(scores.total.numpy(), store)
     own = self_influence(identity, store, model=model, task=task, log=log)
     assert own is not None
-    norms = np.sqrt(np.maximum(by_document(own[None], store), 1e-30))
+    norms = np.sqrt(np.maximum(by_document(own[None].numpy(), store), 1e-30))
     bm25 = FILTERS["bm25"]().fit(_document_tokens(run))
     words = [session.tokenizer(q.prompt + q.completion, add_special_tokens=False)["input_ids"] for q in facts]
     return {

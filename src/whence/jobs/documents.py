@@ -7,6 +7,7 @@ Cross terms between windows are part of it, and |raw| ≤ √(self(query) · sel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from whence.artifacts.fingerprint import settings_fingerprint
+from whence.artifacts.folder import finished
+from whence.artifacts.manifest import Manifest
+from whence.artifacts.tensors import load_tensors
 from whence.curvature import Curvature
 from whence.data.store import TokenStore
 from whence.errors import NumericalError
@@ -59,9 +64,24 @@ def document_self_influence(
     settings = {**task.settings, "damping": str(curvature.damping), "curvature": curvature.name, "of": "documents"}
     inputs = {} if folder is None else {"curvature": curvature.fingerprint}
     parts = by_unit("self-influence", of_unit, store, model, folder, settings, made_from, inputs, units, world, log)
-    if parts is None:
+    return None if parts is None else _put_together(parts, store.documents)
+
+
+def self_folder(run: Path, damping: object) -> Path:
+    """Where a run keeps its documents' self-influence, of one damping."""
+    return run / "self" / settings_fingerprint({"damping": str(damping)})[:12]
+
+
+def read_self_influence(folder: Path, documents: int) -> Float[Tensor, " documents"] | None:
+    """What `document_self_influence` left behind; None where it was never finished."""
+    if not finished(folder):
         return None
-    total = torch.zeros(store.documents, dtype=torch.float64)
+    parts = [load_tensors(folder / name) for name in sorted(Manifest.read(folder, "self-influence").files)]
+    return _put_together(parts, documents)
+
+
+def _put_together(parts: Sequence[dict[str, Tensor]], documents: int) -> Float[Tensor, " documents"]:
+    total = torch.zeros(documents, dtype=torch.float64)
     for part in parts:
         total[part["document"]] = part["total"]
     return total

@@ -17,6 +17,7 @@ from whence.artifacts.atomic import write_text
 from whence.curvature import Curvature, Damping
 from whence.influence.topk import TopK
 from whence.jobs.explain import Explanation, explain, full_rank_query, in_float32
+from whence.jobs.opened.shown import keep_shown
 from whence.layers.coverage import Coverage
 from whence.layers.select import track
 from whence.report.html import render
@@ -24,7 +25,7 @@ from whence.report.model import CoverageRow, Doc, Question, Recall, ReportData, 
 
 if TYPE_CHECKING:
     from whence.jobs.log import Log
-    from whence.jobs.run import Run
+    from whence.jobs.opened import Run
 
 
 def write_report(
@@ -120,6 +121,7 @@ def _question(run: Run, row: int, planted: int | None, progress: Callable[[float
     lowers = [int(document) for document in top.lowest if raw[document] < 0]
     shown = list(dict.fromkeys(raises + lowers))
     explained = explain(session.curvature, session.model, full, store, shown, session.task, progress)
+    keep_shown(run.answers.folder, row, explained)
     docs = {e.document: _doc(run, e, raw) for e in explained}
     layers = list(session.curvature.blocks)
     part = query.parts[0]

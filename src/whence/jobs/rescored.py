@@ -64,10 +64,15 @@ def rescored(session: Session, first: NDArray[np.float64]) -> Rescored:
     return Rescored(raw, again)
 
 
+def folder_name(session: Session) -> str:
+    """Of the files of one set of questions, as many shown."""
+    return f"{session.asked}-rescored-{session.settings.top}"
+
+
 def _files(session: Session, first: NDArray[np.float64]) -> list[Path]:
     """A file for each question; those that are missing are computed."""
     top, world = session.settings.top, session.world
-    folder = session.folder / "scores" / f"{session.asked}-rescored-{top}"
+    folder = session.folder / "scores" / folder_name(session)
     sources = {
         **session.sources,
         "curvature": session.curvature.fingerprint,

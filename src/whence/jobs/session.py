@@ -22,7 +22,7 @@ from whence.data.queries import AnswerTokens, Query, QueryBatch, ask, by_answer,
 from whence.data.store import TokenStore
 from whence.errors import InvalidSetting
 from whence.influence.query import Queries
-from whence.jobs.documents import document_self_influence
+from whence.jobs.documents import document_self_influence, self_folder
 from whence.jobs.fit import fit, fit_settings
 from whence.jobs.log import Log
 from whence.jobs.prepare import count_sequences, prepare
@@ -83,6 +83,8 @@ class Session:
         together(self.world, lambda: claim(self.folder, manifest, beside={"settings.toml"}))
         if self.world.main:
             self.log.keep(self.folder)
+            if not (self.folder / "tokenizer").exists():  # a run's tokens can be read for as long as there is the run
+                self.tokenizer.save_pretrained(self.folder / "tokenizer")
 
     def ask(self, questions: Sequence[Query]) -> None:
         """Take questions already made, in place of those that the settings name; kept with the settings."""
@@ -244,6 +246,11 @@ class Session:
             self.world.barrier()
         return load_queries(path, next(self.model.parameters()).device)
 
+    @property
+    def scores_name(self) -> str:
+        """Of the folder that these scores are kept in."""
+        return "-by-".join([self.asked, *sorted(set(self.settings.by))])
+
     @cached_property
     def scores(self) -> Scores:
         """Scores of every training sequence."""
@@ -256,7 +263,7 @@ class Session:
             by_layer="layer" in self.settings.by,
             by_token="token" in self.settings.by,
             of=None if self.answer is None else self.answer.query,
-            folder=self.folder / "scores" / "-by-".join([self.asked, *sorted(set(self.settings.by))]),
+            folder=self.folder / "scores" / self.scores_name,
             made_from=self.sources,
             units=self.units,
             world=self.world,
@@ -274,7 +281,7 @@ class Session:
             self.store,
             model=self.model,
             task=self.task,
-            folder=self.folder / "self" / settings_fingerprint({"damping": str(self.curvature.damping)})[:12],
+            folder=self_folder(self.folder, self.curvature.damping),
             made_from=self.sources,
             units=self.units,
             world=self.world,

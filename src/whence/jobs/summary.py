@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,24 +10,24 @@ from whence.data.queries import Query
 from whence.data.rows import row_name
 
 if TYPE_CHECKING:
-    from whence.jobs.run import Run
+    from whence.jobs.opened import Run
 
 
 def summary(run: Run) -> str:
     """The end of the stage that was asked for."""
     if run.waiting is not None:
         return f"{run.folder}: {run.waiting} waits for units computed elsewhere"
-    session = run.session
-    store = session.store
+    store = run.store
     if run.stage == "prepare":
         tokens = sum(unit.tokens for unit in store.units)
         return f"{run.folder}: {store.documents:,} documents, {store.sequences:,} sequences, {tokens:,} tokens"
     if run.stage == "fit":
-        return "\n".join([f"{run.folder}: {session.curvature}", *session.curvature.notes])
+        curvature = run.session.curvature
+        return "\n".join([f"{run.folder}: {curvature}", *curvature.notes])
     if run.stage == "query":
-        return f"{run.folder}: {len(run.questions)} queries, rank {session.queries.rank or 'full'}"
+        return f"{run.folder}: {len(run.questions)} queries, rank {run.session.queries.rank or 'full'}"
     if run.stage == "self":
-        rows = run.suspects(session.settings.top)
+        rows = run.suspects(run.settings.top)
         return "\n".join([f"{run.folder}: highest self-influence", *_lines(rows, "self_influence", "")])
     lines = [line for number, query in enumerate(run.questions) for line in _question(run, number, query)]
     return "\n".join(lines + ([f"report: {run.report}"] if run.stage == "report" else []))
@@ -35,10 +35,10 @@ def summary(run: Run) -> str:
 
 def _question(run: Run, number: int, query: Query) -> list[str]:
     """A question, and the documents that raise and lower its answer; one whose score is 0 does neither."""
-    settings = run.session.settings
+    settings = run.settings
     label = "nats per copy" if settings.scale == "per_copy" else "raw"
-    than = "" if query.rather_than is None else f" rather than {_short(query.rather_than)}"
-    lines = [f"{_short(query.prompt)} → {_short(query.completion)}{than}   ({label})"]
+    than = "" if query.rather_than is None else f" rather than {short(query.rather_than)}"
+    lines = [f"{short(query.prompt)} → {short(query.completion)}{than}   ({label})"]
     raises = [row for row in run.top(settings.top, number) if row["raw"] > 0]
     lowers = [row for row in run.bottom(settings.top, number) if row["raw"] < 0]
     for end, rows in (("raise it", raises), ("lower it", lowers)):
@@ -47,14 +47,16 @@ def _question(run: Run, number: int, query: Query) -> list[str]:
     return lines
 
 
-def _lines(rows: Sequence[dict[str, Any]], column: str, sign: str) -> list[str]:
-    return [f"  {row[column]:>{sign}12.4g}  {_place(row)}" for row in rows]
+def _lines(rows: Sequence[Mapping[str, Any]], column: str, sign: str) -> list[str]:
+    return [f"  {row[column]:>{sign}12.4g}  {place(row)}" for row in rows]
 
 
-def _place(row: dict[str, Any]) -> str:
+def place(row: Mapping[str, Any]) -> str:
+    """Where a document lies, without its folder: ``train.jsonl, line 12``."""
     return row_name(Path(str(row["source"])).name, int(row["row"]))
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A text in a line of at most 60 characters: its end, which is what an answer continues."""
     line = " ".join(text.split())
     return line if len(line) <= 60 else f"…{line[-59:]}"

@@ -1,0 +1,186 @@
+"""What was asked of a run and where the answers lie: all that is needed to read them without the model.
+
+    answers/<scores>/answers.json           the questions, N, and the folders of their scores
+                     shown-00000.parquet    the documents that a question's report explains, token by token
+
+Written when the scores of a set of questions are finished; a run holds one such folder for every set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whence.artifacts.atomic import write_text
+from whence.artifacts.tensors import load_tensors, map_tensors
+from whence.data.queries import Part, Query
+from whence.data.store import TokenStore
+from whence.errors import ArtifactError, InvalidSetting
+from whence.jobs.rescored import Rescored, folder_name, rescored
+
+if TYPE_CHECKING:
+    from whence.jobs.session import Session
+
+FOLDER, NAME, SCHEMA = "answers", "answers.json", 1
+SCORES = "scores"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One set of questions and its scores, as paths. Nothing is read before it is asked for."""
+
+    run: Path
+    scores: str
+    """The name of the folder under ``scores/``, and of this one under ``answers/``."""
+    rescored: str | None
+    """Of the folder that holds both ends at full rank, where the pass itself was not."""
+    questions: tuple[Query, ...]
+    measurement: tuple[float, ...]
+    """The log-probability of each answer, or the difference of two, in nats."""
+    train_size: int
+    layers: tuple[str, ...]
+    by: tuple[str, ...]
+    """How else the scores were kept: by ``layer``, by ``token``."""
+    method: str
+    damping: str | None
+    written: str
+
+    @property
+    def folder(self) -> Path:
+        return self.run / FOLDER / self.scores
+
+    def question(self, number: int) -> Query:
+        """One of the questions, from 0.
+
+        Raises:
+            InvalidSetting: If there are not so many.
+        """
+        if not 0 <= number < len(self.questions):
+            count = len(self.questions)
+            raise InvalidSetting(
+                f"there is no question {number}: {self.run} answered {count}",
+                hint=f"questions are numbered from 0 to {count - 1}",
+            )
+        return self.questions[number]
+
+    def raw(self, question: int, store: TokenStore) -> NDArray[np.float64]:
+        """Raw influence of every document on one question, ``[documents]``."""
+        self.question(question)
+        return self.rows([question], store).raw[0]
+
+    def rows(self, questions: Sequence[int], store: TokenStore) -> Rescored:
+        """Raw influence of every document on some questions, ``[q documents]``: its sequences' scores, added."""
+        total: NDArray[np.float64] | None = None
+        for part in self._parts():
+            values = part["total"][list(questions)]
+            if total is None:
+                total = np.zeros((len(questions), store.sequences))
+            total[:, part["sequence"]] = values
+        assert total is not None
+        raw = by_document(total, store)
+        again = np.zeros(raw.shape, dtype=bool)
+        if self.rescored is not None:
+            for row, question in enumerate(questions):
+                known = load_tensors(self.run / SCORES / self.rescored / f"question-{question:05d}.safetensors")
+                raw[row, known["document"]] = known["raw"].numpy()
+                again[row, known["document"]] = True
+        return Rescored(raw, again)
+
+    def by_layer(self, question: int, store: TokenStore) -> NDArray[np.float64]:
+        """A layer's part in the score of every document, ``[l documents]``, of the first pass.
+
+        Raises:
+            ArtifactError: If the scores were not kept by layer.
+        """
+        if "layer" not in self.by:
+            raise ArtifactError(
+                f"{self.run} did not keep its scores by layer",
+                hint=f'ask again with by="layer", or `whence score {self.run} --by layer`: nothing is fitted again',
+            )
+        self.question(question)
+        total = np.zeros((len(self.layers), store.sequences))
+        for part in self._parts():
+            total[:, part["sequence"]] = part["by_layer"][:, question]
+        return by_document(total, store)
+
+    def _parts(self) -> Sequence[dict[str, NDArray[Any]]]:
+        """The work units' score files, mapped: a question's row is read, and not the others."""
+        paths = sorted((self.run / SCORES / self.scores).glob("part-*.safetensors"))
+        if not paths:
+            raise ArtifactError(f"{self.run / SCORES / self.scores} holds no scores", hint="run `whence score` again")
+        return [map_tensors(path) for path in paths]
+
+    def keep(self) -> None:
+        """Write ``answers.json``.
+
+        Raises:
+            StorageError: If the disk refuses.
+        """
+        record = asdict(self) | {"schema": SCHEMA}
+        del record["run"]
+        write_text(self.folder / NAME, json.dumps(record, indent=1, default=str) + "\n")
+
+    @classmethod
+    def read(cls, path: Path, run: Path) -> Answers:
+        """What `keep` wrote.
+
+        Raises:
+            ArtifactError: If it cannot be read, or was written by a newer whence.
+        """
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            schema = record.pop("schema")
+            if schema > SCHEMA:
+                raise ArtifactError(f"{path} was written by a newer whence", hint="upgrade: pip install -U whence")
+            questions = tuple(
+                Query(q["id"], tuple(Part(**part) for part in q["parts"]), q["metadata"], q["name"])
+                for q in record.pop("questions")
+            )
+            record |= {name: tuple(record[name]) for name in ("measurement", "layers", "by")}
+            return cls(run=run, questions=questions, **record)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path} cannot be read: {error}", hint="run `whence score` again") from error
+
+
+def kept(session: Session) -> Answers:
+    """The answers of a session whose scores are finished, and both ends scored again; written by the main process."""
+    first = by_document(session.scores.total.numpy(), session.store)
+    again = rescored(session, first)
+    settings, curvature = session.settings, session.curvature
+    if session.world.main:
+        Answers(
+            run=session.folder,
+            scores=session.scores_name,
+            rescored=folder_name(session) if again.again.any() else None,
+            questions=tuple(session.questions),
+            measurement=tuple(session.measurement.tolist()),
+            train_size=session.train_size,
+            layers=tuple(curvature.blocks),
+            by=tuple(sorted(set(settings.by))),
+            method=curvature.name,
+            damping=None if curvature.damping is None else str(curvature.damping),
+            written=datetime.now(UTC).isoformat(timespec="microseconds"),
+        ).keep()
+    session.world.barrier()
+    return Answers.read(session.folder / FOLDER / session.scores_name / NAME, session.folder)
+
+
+def answers_of(run: Path) -> list[Answers]:
+    """Every set of questions that a run has answered, the newest first."""
+    found = [Answers.read(path, run) for path in sorted((run / FOLDER).glob(f"*/{NAME}"))]
+    return sorted(found, key=lambda answers: answers.written, reverse=True)
+
+
+def by_document(total: NDArray[Any], store: TokenStore) -> NDArray[np.float64]:
+    """Sequence scores ``[q n]`` → document scores ``[q documents]``."""
+    sums = np.zeros((len(total), store.documents))
+    for row, scores in enumerate(np.asarray(total, np.float64)):
+        np.add.at(sums[row], store.document_of, scores)
+    return sums
