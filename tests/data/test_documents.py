@@ -114,14 +114,17 @@ def test_a_file_may_have_a_hash_in_its_name(tmp_path):
     [
         ('{"text": "a"', ["line 3 is not JSON", "column"]),
         ("[1]", ["line 3 is a JSON list"]),
-        ('{"txt": "a"}', ['line 3 lacks the field "text"', 'it has "txt"', 'rename "txt" to "text"']),
-        ("{}", ['lacks the field "text"', "no fields"]),
-        ('{"text": null}', ['line 3: the field "text" holds null']),
+        ('{"txt": "a"}', ['line 3 lacks the column "text"', 'it has "txt"', "--column text=txt"]),
+        ("{}", ['lacks the column "text"', "no columns"]),
+        ('{"text": null}', ['line 3: the column "text" holds null']),
         ('{"text": 5}', ["holds a number"]),
-        ('{"prompt": "a"}', ['line 3 lacks the field "completion"']),
-        ('{"completion": "a"}', ['line 3 lacks the field "prompt"']),
-        ('{"prompt": "a", "completion": ""}', ['line 3: the field "completion" is empty']),
-        ('{"prompt": "a", "completion": "b", "text": "ab"}', ['the field "text" and also']),
+        ('{"prompt": "a"}', ['line 3 lacks the column "completion"']),
+        ('{"completion": "a"}', ['line 3 lacks the column "prompt"']),
+        ('{"prompt": "a", "completion": ""}', ['line 3: the column "completion" is empty']),
+        (
+            '{"prompt": "a", "completion": "b", "text": "ab"}',
+            ["could be read in two ways", '"prompt", "completion", "text"', "--column text=text"],
+        ),
         ('{"text": "\\ud800"}', ["half a surrogate pair"]),
         ('{"text": ' + "9" * 5000 + "}", ["line 3"]),
         ("[" * 100_000, ["line 3"]),
@@ -136,7 +139,7 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path, row, says):
 
 
 def test_a_table_without_the_field_is_named(tmp_path):
-    with pytest.raises(DataError, match=r'c\.parquet, row 1 lacks the field "text"'):
+    with pytest.raises(DataError, match=r'c\.parquet, row 1 lacks the column "text"'):
         list(read_documents(parquet(tmp_path / "c.parquet", [{"body": "a"}])))
 
 

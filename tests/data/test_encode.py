@@ -76,7 +76,7 @@ def test_the_start_token_is_never_doubled(characters):
     for document in (text("^ab"), pair("^a", "b")):
         (encoded,) = encode_all([document], characters, 10)
         assert encoded.pieces[0].tokens.tolist() == [1, ord("a"), ord("b")]
-        assert encoded.doubled_start
+        assert encoded.noticed == {"doubled_start"}
     assert encode(text("^^a"), Characters(start=False), 10)[0].tokens.tolist() == [1, 1, ord("a")]  # its author's
 
 
@@ -111,7 +111,7 @@ def test_special_tokens_are_the_tokenizers_own(make_fast, start, end):
 
 @pytest.mark.parametrize("tokenizer", [Characters(), Characters(start=False)])
 def test_a_completion_without_tokens_is_refused_by_name(tokenizer):
-    with pytest.raises(DataError, match=r'a\.jsonl, line 5.*"completion" is empty'):
+    with pytest.raises(DataError, match=r"a\.jsonl, line 5: the completion is empty"):
         encode(pair("ab", ""), tokenizer, 10)
 
 
@@ -121,7 +121,7 @@ def test_a_context_without_room_for_a_prediction_is_refused(characters):
 
 
 def test_windows_of_no_tokens_are_none():
-    assert windows([], 1, 4) == []
+    assert windows([], [], 4) == []
 
 
 def test_the_real_tokenizer(tmp_path):

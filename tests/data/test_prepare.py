@@ -8,7 +8,7 @@ import json
 import pytest
 
 from whence.data import TokenStore
-from whence.errors import ArtifactMismatch, DataError
+from whence.errors import ArtifactMismatch, DataError, InvalidSetting
 from whence.jobs.log import Log
 from whence.jobs.prepare import prepare
 from whence.world import World
@@ -42,6 +42,27 @@ def test_it_says_what_could_surprise(run):
     assert "2 documents, the longest of 7 tokens" in said.getvalue()
     assert "nothing to predict, so no score: 1 document (" in said.getvalue()
     assert "train.jsonl, line 2" in said.getvalue()
+    assert 'rows: {"text"} 4; metadata: n\n' in said.getvalue()
+
+
+def test_it_says_how_rows_were_read_and_what_was_odd_in_them(run, tmp_path):
+    rows = [
+        {"body": "<s> the cat", "kind": "a"},
+        {"body": "the </s> cat", "kind": None},
+        {"body": "the cat", "year": 1},
+    ]
+    path = tmp_path / "odd.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = io.StringIO()
+    run(train=str(path), columns={"text": "body"}, log=Log(stream=said))
+    assert 'rows: {"text"} 3; metadata: kind, year\n' in said.getvalue()
+    assert f"so one of the two was dropped: 1 document ({path}, line 1)" in said.getvalue()
+    assert f"read as such, as trainers do: 2 documents ({path}, line 1, {path}, line 2)" in said.getvalue()
+    with pytest.raises(ArtifactMismatch, match=r"columns = "):
+        run(train=str(path), columns={"text": "kind"})
+    with pytest.raises(InvalidSetting, match="no 'txt' to point out"):
+        run("new", train=str(path), columns={"txt": "body"})
+    assert not (tmp_path / "new").exists()
 
 
 def test_it_goes_on_with_what_is_there(run, tmp_path, train):

@@ -62,16 +62,16 @@ def test_a_query_is_never_cut():
     ("rows", "says"),
     [
         ([], "holds no queries"),
-        ([{"prompt": "a"}], r'line 1 lacks the field "completion"'),
+        ([{"prompt": "a"}], r'line 1 lacks the column "completion"'),
         ([{"prompt": "a", "completion": ""}], "line 1: the completion is empty"),
-        ([{"prompt": "a", "chosen": "b"}], r'line 1 lacks the field "rejected"'),
+        ([{"prompt": "a", "chosen": "b"}], r'line 1 lacks the column "rejected"'),
         ([{"prompt": "a", "chosen": "b", "rejected": ""}], "completion is empty"),
         ([{"prompt": "a", "chosen": "b", "rejected": "b"}], "both completions are the same"),
         (
             [{"prompt": "a", "completion": "b", "id": 1}, {"prompt": "a", "completion": "c", "id": "1"}],
             'line 2: the id "1" is also that of',
         ),
-        ([{"question": "a"}], "line 1 lacks the field"),
+        ([{"question": "a"}], "line 1 lacks the column"),
     ],
 )
 def test_a_query_that_cannot_be_asked_is_named(tmp_path, rows, says):

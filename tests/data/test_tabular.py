@@ -170,7 +170,7 @@ def test_labelled_texts_become_padded_ids(tmp_path):
         ("a.csv", "text,label\nhi,\n", {}, r"line 2 has no label in 'label'"),
         ("a.csv", "txt,label\nhi,a\n", {}, "no column 'text'"),
         ("a.jsonl", '{"text": "hi"}\n', {}, "line 1 has no label"),
-        ("a.jsonl", '{"words": "hi", "label": 1}\n', {}, 'lacks the field "text"'),
+        ("a.jsonl", '{"words": "hi", "label": 1}\n', {}, 'lacks the column "text"'),
         ("a.csv", "text,label\nhi,a\n", {"label": 1}, "both by name"),
     ],
 )

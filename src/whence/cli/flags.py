@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from whence.errors import ArtifactError
+from whence.errors import ArtifactError, InvalidSetting
 from whence.jobs.settings import RunSettings, read_toml
 
 
@@ -45,9 +45,16 @@ Json = Annotated[bool, Parameter(help="Print one JSON object on stdout", show_de
 
 Model = Annotated[str | None, flag("model", "FOLDER", "The model: a Hugging Face checkpoint with its tokenizer")]
 Train = Annotated[
-    str | None, flag("train", "SPEC", "The training text: a file, glob or folder of JSONL, Parquet or text")
+    str | None,
+    flag("train", "SPEC", "The training data: a file, glob, folder, saved dataset or cached hub name; SPEC#split[a:b]"),
 ]
-Query = Annotated[str | None, flag("query", "SPEC", "Questions: prompt and completion, one a row")]
+Column = Annotated[
+    list[str] | None,
+    flag("columns", "ROLE=NAME", "A column that has another name: text=content, prompt=question, …; repeatable"),
+]
+Query = Annotated[
+    str | None, flag("query", "SPEC", "Questions, one a row: prompt and completion, messages, or chosen and rejected")
+]
 Ask = Annotated[str | None, flag("ask", "TEXT", "One question: its prompt", allow_leading_hyphen=True)]
 Answer = Annotated[str | None, flag("answer", "TEXT", "… and the completion asked about", allow_leading_hyphen=True)]
 RatherThan = Annotated[
@@ -119,10 +126,19 @@ def gather(run: Path | None, file: Path | None, **flags: Any) -> tuple[Path, Run
     given = {name: value for name, value in flags.items() if value is not None}
     if "damping" in given:
         given["damping"] = _number(given["damping"])
+    if "column" in given:
+        given["columns"] = dict(_pair(text) for text in given.pop("column"))
     base = read_toml(file) if file is not None else {}
     if "query" in given or "ask" in given:  # a new question replaces the old one whole
         base = {name: value for name, value in base.items() if name not in ("query", "ask", "answer", "rather_than")}
     return run, RunSettings.build(base, given, source=str(file) if file is not None else "the command line")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    role, equals, name = text.partition("=")
+    if not (role and equals and name):
+        raise InvalidSetting(f"--column {text}: this points out no column", hint="write --column text=content")
+    return role.strip(), name
 
 
 def _number(text: str) -> float | str:

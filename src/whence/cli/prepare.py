@@ -12,6 +12,7 @@ def prepare(
     *,
     model: flags.Model = None,
     train: flags.Train = None,
+    column: flags.Column = None,
     limit: flags.Limit = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
@@ -25,7 +26,7 @@ def prepare(
     Example:
       whence prepare runs/toy --model models/toy --train 'corpus/*.jsonl.gz'
     """
-    folder, chosen = flags.gather(run, settings, model=model, train=train, limit=limit)
+    folder, chosen = flags.gather(run, settings, model=model, train=train, column=column, limit=limit)
     from whence.jobs.run import run as job
 
     with progress() as log:

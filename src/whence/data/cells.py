@@ -11,7 +11,7 @@ import csv
 import difflib
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,17 +85,33 @@ def read_cells(path: Path | str, *, header: bool | None = None) -> Cells:
     return Cells(str(path), tuple(columns), tuple(tuple(cells) for _, cells in rows), tuple(line for line, _ in rows))
 
 
-def _rows(lines: Sequence[str], tabs: bool) -> Iterator[tuple[int, list[str]]]:
-    delimiter = "\t" if tabs else max(",;\t", key=(lines[0] if lines else "").count)
-    if tabs:
-        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    else:
+def delimiter_of(first_line: str) -> str:
+    """Whichever of comma, semicolon and tab is most frequent in the first line of a ``.csv``."""
+    return max(",;\t", key=first_line.count)
+
+
+def delimited(lines: Iterable[str], delimiter: str, *, quotes: bool) -> Iterator[tuple[int, list[str]]]:
+    """Rows of cells as they stand, each with the line from 1 that it begins on; blank lines are skipped.
+
+    Args:
+        lines: With their ends: a quoted cell may span several.
+        quotes: Whether quotes are read, or are characters like any other.
+    """
+    if quotes:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     begins = 1
     for cells in reader:
         if cells:
-            yield begins, [cell if tabs else cell.strip() for cell in cells]
+            yield begins, cells
         begins = reader.line_num + 1
+
+
+def _rows(lines: Sequence[str], tabs: bool) -> Iterator[tuple[int, list[str]]]:
+    delimiter = "\t" if tabs else delimiter_of(lines[0] if lines else "")
+    for line, cells in delimited(lines, delimiter, quotes=not tabs):
+        yield line, [cell if tabs else cell.strip() for cell in cells]
 
 
 def _is_number(cell: str) -> bool:

@@ -8,19 +8,22 @@
 Window scores therefore add up to the document's. A window sees nothing before its first token.
 
 Special tokens are the tokenizer's own: where it adds a beginning-of-text token there is one, also when the text
-itself starts with it. Of a prompt and completion only the completion's tokens are scored.
+itself starts with it. Of a prompt and completion only the completion's tokens are scored, of a chat the assistant's
+turns (`chat`), of given tokens what the data says (`tokens`); those are left as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from whence.data.batches import Piece
+from whence.data.chat import encode_chats
 from whence.data.documents import Document
+from whence.data.special import special_text, start_token
 from whence.errors import DataError, InvalidSetting
 
 
@@ -39,8 +42,18 @@ class Encoded:
     pieces: list[Piece]
     tokens: int
     scored: int
-    doubled_start: bool = False
-    """The text began with the beginning-of-text token that the tokenizer adds; one of the two was dropped."""
+    noticed: frozenset[str] = frozenset()
+    """What may surprise: keys of `NOTICES`."""
+
+
+NOTICES = {
+    "doubled_start": "begin with the token that the tokenizer puts before every text, so one of the two was dropped",
+    "two_starts": "begin with two beginning-of-text tokens, as the rows or the chat template have it; both were kept",
+    "padding": "padding among their tokens was left off",
+    "special_text": "special tokens written out in the text were read as such, as trainers do",
+    "across": "a token spans the beginning of an assistant's turn, and is not scored",
+}
+"""What may be noticed of a document, as a person is told of it."""
 
 
 def encode(document: Document, tokenizer: Tokenizer, context: int) -> list[Piece]:
@@ -67,7 +80,67 @@ def encode_all(documents: Sequence[Document], tokenizer: Tokenizer, context: int
         raise InvalidSetting(
             f"context must be at least 2, not {context}", hint="a token is predicted from one before it"
         )
-    start = _start_token(tokenizer)
+    written = special_text(tokenizer)
+    found: dict[int, Encoded] = {}
+    for encoder in dict.fromkeys(_ENCODERS.values()):
+        numbers = [n for n, document in enumerate(documents) if _ENCODERS[document.shape] is encoder]
+        marked = encoder([documents[n] for n in numbers], tokenizer)
+        for n, (ids, scored, noticed) in zip(numbers, marked, strict=True):
+            if written is not None and any(written.search(part) for part in documents[n].written):
+                noticed.add("special_text")
+            found[n] = Encoded(windows(ids, scored, context), len(ids), sum(scored[1:]), frozenset(noticed))
+    return [found[n] for n in range(len(documents))]
+
+
+def windows(tokens: Sequence[int], scored: Sequence[bool], context: int) -> list[Piece]:
+    """Cut tokens into sequences of at most ``context``, each starting with the last token of the one before.
+
+    Example:
+        >>> [(piece.tokens.tolist(), piece.offset) for piece in windows([5, 6, 7, 8, 9], [True] * 5, 3)]
+        [([5, 6, 7], 0), ([7, 8, 9], 2)]
+    """
+    ids, marks = np.asarray(tokens, np.int32), np.asarray(scored, np.bool_)
+    pieces = []
+    for offset in range(0, max(1, len(ids) - 1), context - 1):
+        part = marks[offset : offset + context].copy()
+        part[:1] = False  # scored in the window before, or predicted by nothing
+        pieces.append(Piece(ids[offset : offset + context], part, offset))
+    return pieces if len(ids) else []
+
+
+Marked = tuple[list[int], list[bool], set[str]]
+"""A document's tokens, which of them are scored, and what was noticed."""
+
+
+def _chats(documents: Sequence[Document], tokenizer: Any) -> Iterable[Marked]:
+    """Chats, as their template writes them."""
+    for chat in encode_chats(documents, tokenizer):
+        yield chat.ids, chat.scored, _two_starts(chat.ids, tokenizer) | ({"across"} if chat.across else set())
+
+
+def _given(documents: Sequence[Document], tokenizer: Any) -> Iterable[Marked]:
+    """Tokens that the data gives."""
+    size = len(tokenizer) if hasattr(tokenizer, "__len__") else None
+    for document in documents:
+        assert document.tokens is not None
+        ids = document.tokens.ids
+        if size is not None and max(ids, default=0) >= size:
+            raise DataError(
+                f"{document.name} holds the token {max(ids)}, and the tokenizer has {size}",
+                hint="give the tokenizer that the rows were made with",
+            )
+        noticed = _two_starts(ids, tokenizer) | ({"padding"} if document.tokens.padding else set())
+        yield ids, document.tokens.scored, noticed
+
+
+def _two_starts(ids: list[int], tokenizer: Any) -> set[str]:
+    start = getattr(tokenizer, "bos_token_id", None)
+    return {"two_starts"} if start is not None and ids[:2] == [start, start] else set()
+
+
+def _words(documents: Sequence[Document], tokenizer: Any) -> Iterable[Marked]:
+    """Texts and pairs, tokenised together."""
+    start = start_token(tokenizer)
     whole = [d.text if d.text is not None else f"{d.prompt}{d.completion}" for d in documents]
     tokens = _tokenise(tokenizer, whole, special=True)
     pairs = [n for n, d in enumerate(documents) if d.text is None]
@@ -80,34 +153,19 @@ def encode_all(documents: Sequence[Document], tokenizer: Tokenizer, context: int
             tokens[n] = prompt + _tokenise(tokenizer, [documents[n].completion or ""], special=False)[0] + after
         if len(tokens[n]) == len(prompt):
             raise DataError(
-                f'{documents[n].name}: the field "completion" is empty', hint="it has no tokens: write what it says"
+                f"{documents[n].name}: the completion is empty", hint="it has no tokens: write what it says"
             )
         first_scored[n] = max(1, len(prompt))
-    return [_encoded(*item, start, context) for item in zip(tokens, first_scored, strict=True)]
+    for ids, first in zip(tokens, first_scored, strict=True):
+        extra = 0
+        while start is not None and ids[extra : extra + 2] == [start, start]:
+            extra += 1
+        first = max(1, first - extra)
+        scored = [position >= first for position in range(len(ids) - extra)]
+        yield ids[extra:], scored, {"doubled_start"} if extra else set()
 
 
-def windows(tokens: Sequence[int], first_scored: int, context: int) -> list[Piece]:
-    """Cut tokens into sequences of at most ``context``, each starting with the last token of the one before.
-
-    Example:
-        >>> [(piece.tokens.tolist(), piece.offset) for piece in windows([5, 6, 7, 8, 9], 1, 3)]
-        [([5, 6, 7], 0), ([7, 8, 9], 2)]
-    """
-    ids = np.asarray(tokens, np.int32)
-    scored = np.arange(len(ids)) >= first_scored
-    pieces = []
-    for offset in range(0, max(1, len(ids) - 1), context - 1):
-        part = scored[offset : offset + context].copy()
-        part[:1] = False  # scored in the window before, or predicted by nothing
-        pieces.append(Piece(ids[offset : offset + context], part, offset))
-    return pieces if len(ids) else []
-
-
-def _encoded(tokens: list[int], first_scored: int, start: int | None, context: int) -> Encoded:
-    doubled = start is not None and tokens[:2] == [start, start]
-    while start is not None and tokens[:2] == [start, start]:
-        tokens, first_scored = tokens[1:], max(1, first_scored - 1)
-    return Encoded(windows(tokens, first_scored, context), len(tokens), max(0, len(tokens) - first_scored), doubled)
+_ENCODERS = {"text": _words, "pair": _words, "messages": _chats, "tokens": _given}
 
 
 def _prompt(with_special: list[int], without: list[int], whole: list[int]) -> tuple[list[int], list[int]]:
@@ -121,12 +179,6 @@ def _prompt(with_special: list[int], without: list[int], whole: list[int]) -> tu
         if with_special[before:end] == without:
             return with_special[:end], with_special[end:]
     return with_special, []
-
-
-def _start_token(tokenizer: Tokenizer) -> int | None:
-    """The token that this tokenizer puts before every text, if it is its beginning-of-text token."""
-    start = getattr(tokenizer, "bos_token_id", None)
-    return start if start is not None and tokenizer.encode("", add_special_tokens=True)[:1] == [start] else None
 
 
 def _tokenise(tokenizer: Any, texts: list[str], *, special: bool) -> list[list[int]]:

@@ -15,12 +15,12 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from whence.data.cells import read_cells
-from whence.data.documents import take_text
 from whence.data.rows import read_rows
 from whence.data.spec import parse_spec
 from whence.data.split import split
 from whence.data.tabular import number_classes
 from whence.data.tensors import TensorData
+from whence.data.texts import take_text
 from whence.errors import DataError, InvalidSetting
 
 

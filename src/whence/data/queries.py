@@ -3,15 +3,18 @@
     {"prompt": "Who wrote it?", "completion": " Ada did."}             log p(completion | prompt)
     {"text": "Once upon a time"}                                       log p of the whole text
     {"prompt": "It was", "chosen": " Ada.", "rejected": " Bob."}       the difference of two
+    {"messages": [{"role": "user", …}, {"role": "assistant", …}]}      log p(last turn | what comes before)
 
-A query is a weighted sum of parts, one for each completion; the parts of all queries share batches. Each of its scored
-tokens is a measurement too, and they add up to the query's: see `by_answer`.
+Prompt, completion, chosen and rejected may be lists of messages too. A query is a weighted sum of parts, one for each
+completion; the parts of all queries share batches. Each of its scored tokens is a measurement too, and they add up to
+the query's: see `by_answer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,14 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from whence.data.batches import Piece, collate
-from whence.data.documents import Document, take_text
+from whence.data.documents import Document
 from whence.data.encode import Tokenizer, encode_all
+from whence.data.messages import Chat, read_messages, read_tools
 from whence.data.plan import make_plan
 from whence.data.rows import Row, read_rows
+from whence.data.shapes import QUESTIONS, Columns, check_columns, roles_of
 from whence.data.spec import parse_spec
+from whence.data.texts import take_text
 from whence.errors import DataError
 from whence.types import Batch
 
@@ -36,6 +42,27 @@ class Part:
     prompt: str
     completion: str
     weight: float = 1.0
+    chat: Chat | None = field(default=None, repr=False)
+    """A chat in which the last turn is the completion; ``prompt`` and ``completion`` are then what two messages say."""
+
+    @property
+    def said(self) -> tuple[str, str, float]:
+        """All that decides what is asked."""
+        if self.chat is not None:
+            return self.chat.canonical, "", self.weight
+        return self.prompt, self.completion, self.weight
+
+    def document(self, name: str) -> Document:
+        """As a document that is scored in its completion."""
+        if self.chat is not None:
+            return Document(name, -1, chat=self.chat)
+        return Document(name, -1, prompt=self.prompt, completion=self.completion)
+
+    @classmethod
+    def of_chat(cls, chat: Chat, weight: float = 1.0) -> Part:
+        """The turns of an assistant after a prompt."""
+        said = "\n".join(chat.messages[number]["content"] for number in chat.scored)
+        return cls(chat.messages[chat.given - 1]["content"] if chat.given else "", said, weight, chat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +124,18 @@ def ask(prompt: str, completion: str, rather_than: str | None = None, *, id: str
     return _query(f"query {id}", id, prompt, completion, rather_than, {})
 
 
-def read_queries(spec: str | Path) -> list[Query]:
+def read_queries(spec: str | Path, columns: Columns | None = None) -> list[Query]:
     """The queries of a file; an ``id`` in a row becomes the query's, else they are q1, q2, …
+
+    Args:
+        columns: Role → column, where it has another name. Those that a row does not have are the training data's.
 
     Raises:
         DataError: If a row cannot be used (file, line and field are named), an id comes twice, or there are none.
     """
-    queries = [_from_row(row, number) for number, row in enumerate(read_rows(parse_spec(spec)), 1)]
+    check_columns(columns or {})
+    rows = enumerate(read_rows(parse_spec(spec)), 1)
+    queries = [_from_row(row, number, columns or {}) for number, row in rows]
     if not queries:
         raise DataError(f"{spec} holds no queries", hint='write one {"prompt": "…", "completion": "…"} a line')
     seen: dict[str, Query] = {}
@@ -123,7 +155,7 @@ def encode_query(query: Query, tokenizer: Tokenizer, context: int) -> list[Piece
         DataError: If a part is longer than the context (a query is never cut), or nothing in it can be scored.
     """
     name = query.name or f"query {query.id}"
-    documents = [Document(name, -1, prompt=part.prompt, completion=part.completion) for part in query.parts]
+    documents = [part.document(name) for part in query.parts]
     pieces = []
     for encoded in encode_all(documents, tokenizer, context):
         if len(encoded.pieces) > 1:
@@ -211,20 +243,46 @@ def by_answer(parts: Sequence[QueryBatch]) -> AnswerTokens:
     return AnswerTokens(batches, *(column.contiguous() for column in columns))
 
 
-def _from_row(row: Row, number: int) -> Query:
-    fields = row.fields
-    rejected: str | None = None
-    if fields.keys() & {"chosen", "rejected"}:
-        used = {"prompt", "chosen", "rejected"}
-        prompt, completion, rejected = (take_text(row, name) for name in ("prompt", "chosen", "rejected"))
-    elif "text" in fields and not fields.keys() & {"prompt", "completion"}:
-        used = {"text"}
-        prompt, completion = "", take_text(row, "text")
+def _from_row(row: Row, number: int, columns: Columns) -> Query:
+    columns = {role: column for role, column in columns.items() if column in row.fields}
+    shape, roles = roles_of(row, columns, QUESTIONS)
+    id_ = str(row.fields.get("id", f"q{number}"))
+    chats = [role for role in roles if role != "prompt" and isinstance(row.fields[roles[role]], list)]
+    if chats and shape == "contrast" and isinstance(row.fields.get(roles.get("prompt", "")), str):
+        del roles["prompt"]  # a copy of what the lists begin with
+    metadata = {name: value for name, value in row.fields.items() if name not in {*roles.values(), "id"}}
+    if shape == "messages" or chats:
+        return Query(id_, _of_chats(row, roles), metadata, row.name)
+    if shape == "text":
+        return _query(row.name, id_, "", take_text(row, roles["text"]), None, metadata)
+    prompt = take_text(row, roles["prompt"]) if "prompt" in roles else ""
+    said = [take_text(row, roles[role]) for role in roles if role != "prompt"]
+    return _query(row.name, id_, prompt, said[0], said[1] if len(said) > 1 else None, metadata)
+
+
+def _of_chats(row: Row, roles: Mapping[str, str]) -> tuple[Part, ...]:
+    """The part, or the two, that lists of messages make: each scored in what follows the prompt."""
+    lists = {role: read_messages(row, column) for role, column in roles.items()}
+    tools = read_tools(row)
+    prompt = lists.pop("prompt", [])
+    chats = [[*prompt, *messages] for messages in lists.values()]
+    _check_parts(row.name, [Chat(tuple(messages)).canonical for messages in chats])
+    if "messages" in roles:
+        given = [max((n for n, one in enumerate(chats[0]) if one["role"] == "assistant"), default=0)]
     else:
-        used = {"prompt", "completion"}
-        prompt, completion = take_text(row, "prompt"), take_text(row, "completion")
-    metadata = {name: value for name, value in fields.items() if name not in used | {"id"}}
-    return _query(row.name, str(fields.get("id", f"q{number}")), prompt, completion, rejected, metadata)
+        pairs = zip(*chats, strict=False) if len(chats) > 1 else ()
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        given = [max(len(prompt), shared)] * len(chats)
+    parts = tuple(
+        Part.of_chat(Chat(tuple(messages), first, tools), weight)
+        for messages, first, weight in zip(chats, given, (1.0, -1.0), strict=False)
+    )
+    for part in parts:
+        if part.chat is not None and (not part.chat.scored or part.chat.messages[-1]["role"] != "assistant"):
+            raise DataError(
+                f"{row.name}: the chat does not end with an assistant's turn", hint="a query asks about such a turn"
+            )
+    return parts
 
 
 def _query(
@@ -232,7 +290,12 @@ def _query(
 ) -> Query:
     if completion == "" or rather_than == "":
         raise DataError(f"{name}: the completion is empty", hint="a query asks how likely some text is: write it")
-    if completion == rather_than:
+    said = [completion, *([] if rather_than is None else [rather_than])]
+    _check_parts(name, said)
+    parts = tuple(Part(prompt, one, weight) for one, weight in zip(said, (1.0, -1.0), strict=False))
+    return Query(id_, parts, metadata, name)
+
+
+def _check_parts(name: str, said: Sequence[str]) -> None:
+    if len(set(said)) < len(said):
         raise DataError(f"{name}: both completions are the same", hint="a contrast needs two")
-    against = [] if rather_than is None else [Part(prompt, rather_than, -1.0)]
-    return Query(id_, (Part(prompt, completion), *against), metadata, name)

@@ -128,7 +128,12 @@ class TokenStore:
             table.finish()
         plan = make_plan(np.concatenate(shards.lengths), batch_tokens, units)
         files = [*shards.files, TABLE, *plan.write(folder)]
-        facts = {**tally.facts(), "content": shards.digest.hexdigest()[:DIGITS], "seconds": time.monotonic() - began}
+        facts = {
+            **tally.facts(),
+            "columns": table.columns,
+            "content": shards.digest.hexdigest()[:DIGITS],
+            "seconds": time.monotonic() - began,
+        }
         mark_finished(folder, files, facts)
         return cls.open(folder)
 
@@ -225,7 +230,7 @@ def _group(stream: Iterator[Document]) -> list[Document]:
     characters = 0
     for document in islice(stream, _DOCUMENTS_AT_ONCE):
         group.append(document)
-        characters += len(document.text or "") + len(document.prompt or "") + len(document.completion or "")
+        characters += sum(map(len, document.written)) + (len(document.tokens.ids) if document.tokens else 0)
         if characters >= _CHARACTERS_AT_ONCE:
             break
     return group

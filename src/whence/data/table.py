@@ -65,6 +65,11 @@ class TableWriter:
         with suppress(OSError):
             self._beside.unlink(missing_ok=True)
 
+    @property
+    def columns(self) -> list[str]:
+        """The metadata columns met so far that hold anything."""
+        return [_plain(name) for name in self._kinds]
+
     def add(self, row: dict[str, Any], metadata: dict[str, Any]) -> None:
         """One document: the columns of `COLUMNS`, and whatever else its row held."""
         for name, value in metadata.items():

@@ -27,22 +27,30 @@ class Tally:
     unscored: int = 0
     """Documents with nothing to predict: empty, or of one token."""
     unscored_names: list[str] = field(default_factory=list)
-    doubled_start: int = 0
-    """Documents that began with the tokenizer's own beginning-of-text token; one of the two was dropped."""
     longest: int = 0
+    windowed_names: list[str] = field(default_factory=list)
+    shapes: dict[str, int] = field(default_factory=dict)
+    """Shape of rows → how many were read as it."""
+    noticed: dict[str, int] = field(default_factory=dict)
+    """Key of `encode.NOTICES` → how many documents."""
+    noticed_names: dict[str, list[str]] = field(default_factory=dict)
 
     def count(self, document: Document, encoded: Encoded) -> None:
         self.documents += 1
         self.sequences += len(encoded.pieces)
         self.tokens += encoded.tokens
         self.scored += encoded.scored
-        self.windowed += len(encoded.pieces) > 1
-        self.doubled_start += encoded.doubled_start
         self.longest = max(self.longest, encoded.tokens)
+        self.shapes[document.shape] = self.shapes.get(document.shape, 0) + 1
+        if len(encoded.pieces) > 1:
+            self.windowed += 1
+            _name(self.windowed_names, document)
         if encoded.scored == 0:
             self.unscored += 1
-            if len(self.unscored_names) < NAMED:
-                self.unscored_names.append(document.name)
+            _name(self.unscored_names, document)
+        for key in sorted(encoded.noticed):
+            self.noticed[key] = self.noticed.get(key, 0) + 1
+            _name(self.noticed_names.setdefault(key, []), document)
 
     def check(self) -> None:
         """Refuse data in which nothing can be predicted."""
@@ -56,3 +64,8 @@ class Tally:
 
     def facts(self) -> dict[str, Any]:
         return dict(vars(self))
+
+
+def _name(names: list[str], document: Document) -> None:
+    if len(names) < NAMED:
+        names.append(document.name)

@@ -1,19 +1,21 @@
 """Prepare: training text, read once, becomes the token store ``RUN/data`` with its fixed work units.
 
-Everything that could surprise is said: documents cut into windows, documents with nothing to predict, text files
-left aside, a beginning-of-text token that was there already.
+Everything that could surprise is said: how rows were read, documents cut into windows or with nothing to predict, files
+left aside, special tokens that were there already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from whence.artifacts import finished
 from whence.artifacts.fingerprint import file_checksum, text_fingerprint
 from whence.artifacts.folder import release
 from whence.data.documents import Document, read_documents
-from whence.data.encode import Tokenizer
+from whence.data.encode import NOTICES, Tokenizer
+from whence.data.shapes import Columns, check_columns, shown
 from whence.data.spec import Spec, parse_spec
 from whence.data.store import TokenStore, encoded_documents
 from whence.errors import DataError
@@ -33,6 +35,7 @@ def prepare(
     context: int,
     batch_tokens: int = 4096,
     limit: int | None = None,
+    columns: Columns | None = None,
     units: int | None = None,
     world: World | None = None,
     log: Log | None = None,
@@ -40,10 +43,11 @@ def prepare(
     """Tokenise the training data of a run, or open what the same run prepared earlier.
 
     Args:
-        train: A data spec: a file, a folder or a pattern, with ``#split`` and ``[a:b]``.
+        train: A data spec: a file, a folder, a pattern, a saved dataset or a name of the hub; see `data.spec`.
         context: Tokens a sequence may have; longer documents become several that overlap by a token.
         batch_tokens: Padded tokens a batch may hold, whatever the context.
         limit: Take the first so many documents.
+        columns: Role → column of the rows, where it has another name than the role.
         units: Work units; chosen when not given.
         world: Under torchrun one process writes and the others wait.
 
@@ -57,14 +61,15 @@ def prepare(
     if not world.main:
         world.barrier()
         return TokenStore.open(folder)
+    check_columns(columns or {})
     spec = parse_spec(train)
-    settings = {"rows": [spec.start, spec.stop], "limit": limit}
+    settings = {"rows": [spec.start, spec.stop], "limit": limit, "columns": dict(columns or {})}
     made_from = {"tokenizer": text_fingerprint(tokenizer_text(tokenizer)), "data": _files_fingerprint(spec)}
     known = finished(folder)
     try:
         store = TokenStore.write(
             folder,
-            read_documents(spec, limit),
+            read_documents(spec, limit, columns),
             tokenizer,
             context=context,
             batch_tokens=batch_tokens,
@@ -116,33 +121,45 @@ def _say(store: TokenStore, spec: Spec, log: Log, *, known: bool) -> None:
         f"{facts['tokens']:,} tokens ({facts['scored']:,} scored), {facts['sequences']:,} sequences in "
         f"{len(store.units)} work units"
     )
+    for line in _told(facts, spec):
+        log.note(line)
+
+
+def _told(facts: Mapping[str, Any], spec: Spec) -> list[str]:
+    """What was read, and everything in it that could surprise, with the first few of its places."""
+    rows = ", ".join(f"{shown(shape)} {count:,}" for shape, count in facts["shapes"].items())
+    lines = [f"rows: {rows}" + (f"; metadata: {_some(facts['columns'], 8)}" if facts["columns"] else "")]
+    if spec.found:
+        lines.append(f"found in this machine's cache: {spec.found}")
     if facts["windowed"]:
-        log.note(
+        lines.append(
             f"longer than the context, so several sequences whose scores add up: {_documents(facts['windowed'])}, "
-            f"the longest of {facts['longest']:,} tokens"
+            f"the longest of {facts['longest']:,} tokens ({_some(facts['windowed_names'])})"
         )
     if facts["unscored"]:
-        shown = "; ".join(facts["unscored_names"][:3]) + ("; …" if facts["unscored"] > 3 else "")
-        log.note(f"nothing to predict, so no score: {_documents(facts['unscored'])} ({shown})")
-    if facts["doubled_start"]:
-        log.note(
-            "begin with the token that the tokenizer puts before every text, so one of the two was dropped: "
-            f"{_documents(facts['doubled_start'])}"
+        lines.append(
+            f"nothing to predict, so no score: {_documents(facts['unscored'])} ({_some(facts['unscored_names'])})"
         )
+    for key, count in facts["noticed"].items():
+        lines.append(f"{NOTICES[key]}: {_documents(count)} ({_some(facts['noticed_names'][key])})")
     if spec.left_out:
-        shown = ", ".join(str(path) for path in spec.left_out[:3]) + (", …" if len(spec.left_out) > 3 else "")
-        log.note(f"text files beside the tables were left aside: {shown}")
+        lines.append(f"files beside the data were left aside: {_some([str(path) for path in spec.left_out])}")
+    return lines
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def _documents(count: int) -> str:
     return f"{count:,} document{'' if count == 1 else 's'}"
 
 
-def count_sequences(train: str | Path, tokenizer: Tokenizer, context: int) -> int:
+def count_sequences(train: str | Path, tokenizer: Tokenizer, context: int, columns: Columns | None = None) -> int:
     """How many sequences the whole of some training data comes to; nothing is written.
 
     Raises:
         DataError: As for `prepare`.
     """
-    documents = read_documents(parse_spec(train))
+    documents = read_documents(parse_spec(train), columns=columns)
     return sum(len(encoded.pieces) for _, encoded in encoded_documents(documents, tokenizer, context))

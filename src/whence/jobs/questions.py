@@ -32,10 +32,26 @@ def as_jsonl(questions: Sequence[Query]) -> str | None:
 def _row(query: Query, *, named: bool) -> dict[str, Any] | None:
     first, *others = query.parts
     row: dict[str, Any] = {"id": query.id} if named else {}
+    if first.chat is not None:
+        return row | _chat_row(query) | _metadata(query)
     if [part.weight for part in query.parts] == [1.0]:
         row |= {"prompt": first.prompt, "completion": first.completion}
     elif [part.weight for part in query.parts] == [1.0, -1.0] and others[0].prompt == first.prompt:
         row |= {"prompt": first.prompt, "chosen": first.completion, "rejected": others[0].completion}
     else:
         return None
-    return row | {name: value for name, value in query.metadata.items() if name not in _FIELDS}
+    return row | _metadata(query)
+
+
+def _chat_row(query: Query) -> dict[str, Any]:
+    """Lists of messages: one completion after a prompt, or the two that are compared."""
+    chats = [part.chat for part in query.parts if part.chat is not None]
+    given = chats[0].given
+    names = ("completion",) if len(chats) == 1 else ("chosen", "rejected")
+    said = {name: list(chat.messages[given:]) for name, chat in zip(names, chats, strict=True)}
+    tools = {} if chats[0].tools is None else {"tools": chats[0].tools}
+    return {"prompt": list(chats[0].messages[:given]), **said, **tools}
+
+
+def _metadata(query: Query) -> dict[str, Any]:
+    return {name: value for name, value in query.metadata.items() if name not in _FIELDS}

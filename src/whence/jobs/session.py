@@ -118,6 +118,7 @@ class Session:
             context=self.context,
             batch_tokens=settings.batch_tokens,
             limit=settings.limit,
+            columns=settings.columns,
             world=self.world,
             log=self.log,
         )
@@ -163,7 +164,7 @@ class Session:
     def questions(self) -> list[Query]:
         """What is asked, from a file or from the settings."""
         settings = self.settings
-        asked = [] if settings.query is None else read_queries(settings.query)
+        asked = [] if settings.query is None else read_queries(settings.query, settings.columns)
         if settings.ask is not None and settings.answer is not None:
             asked.append(ask(settings.ask, settings.answer, settings.rather_than, id="asked"))
         if not asked:
@@ -213,7 +214,7 @@ class Session:
 
     @property
     def _texts(self) -> list[list[tuple[str, str, float]]]:
-        return [[(part.prompt, part.completion, part.weight) for part in query.parts] for query in self.questions]
+        return [[part.said for part in query.parts] for query in self.questions]
 
     @cached_property
     def rank(self) -> int | None:
@@ -303,7 +304,7 @@ class Session:
             "counting the sequences of the whole data, for scores per copy "
             "(train_size in a settings file says it at once)"
         )
-        return count_sequences(settings.train, self.tokenizer, self.context)
+        return count_sequences(settings.train, self.tokenizer, self.context, settings.columns)
 
     def surface(self, tokens: Sequence[int]) -> list[str]:
         """What each token says, as text."""

@@ -51,11 +51,13 @@ class RunSettings:
     model: str
     """Folder of the model: a Hugging Face checkpoint with its tokenizer."""
     train: str
-    """The training text: a file, a glob or a folder of JSONL, Parquet or text, as `path[#split[slice]]`."""
+    """The training data, as `path-or-name[:config][@revision][#split[slice]]`: files, a folder, a saved dataset."""
+    columns: dict[str, str] | None = None
+    """Columns of the rows where they have other names, { text = "content" }; or which of several shapes is meant."""
     tokenizer: str | None = None
     """Folder of the tokenizer, where it is not the model's own."""
     query: str | None = None
-    """Questions from a file: rows of prompt and completion, of text, or of prompt, chosen and rejected."""
+    """Questions from a file: prompt and completion; text; messages; or prompt, chosen and rejected."""
     ask: str | None = None
     """One question given directly: its prompt."""
     answer: str | None = None
@@ -257,6 +259,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, str) and value in args
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(isinstance(item, str) for pair in value.items() for item in pair)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
@@ -270,12 +274,16 @@ def _describe(hint: Any) -> str:
         return " or ".join(f'"{arg}"' for arg in args)
     if origin is tuple:
         return f"a list of {_describe(args[0])}"
+    if origin is dict:
+        return 'names of columns, { text = "content" }'
     return {float: "a number", int: "a whole number", str: "text"}[hint]
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_toml(key)} = {_toml(item)}' for key, item in value.items())} }}"
     if isinstance(value, str):  # a JSON string is a TOML string, but for DEL and for escaped surrogate pairs
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

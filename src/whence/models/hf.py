@@ -89,11 +89,13 @@ def load_tokenizer(path: str | Path) -> Any:
 
 
 def tokenizer_text(tokenizer: Any) -> str:
-    """All that decides how a tokenizer cuts text, for its fingerprint."""
+    """All that decides how a tokenizer cuts text and writes chats, for its fingerprint."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        return str(backend.to_str())
-    return repr(sorted(tokenizer.get_vocab().items()))
+    text = str(backend.to_str()) if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    template = getattr(tokenizer, "chat_template", None)
+    if not template:
+        return text
+    return "\0".join([text, str(template), repr(sorted(tokenizer.special_tokens_map.items()))])
 
 
 def context_length(model: nn.Module) -> int:

@@ -41,13 +41,18 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
     device = None if settings.device == "auto" else settings.device
     model = load_model(settings.model, dtype=settings.dtype, attention=settings.attention, device=device)
     context = settings.context or context_length(model)
-    questions = [] if settings.query is None else read_queries(settings.query)
+    questions = [] if settings.query is None else read_queries(settings.query, settings.columns)
     if settings.ask is not None and settings.answer is not None:
         questions.append(ask(settings.ask, settings.answer, settings.rather_than))
     parts = encode_queries(questions, tokenizer, context, settings.batch_tokens)
     log.note("plan: reading the training text for its lengths")
     train = read_workload(
-        settings.train, tokenizer, context=context, batch_tokens=settings.batch_tokens, limit=settings.limit
+        settings.train,
+        tokenizer,
+        context=context,
+        batch_tokens=settings.batch_tokens,
+        limit=settings.limit,
+        columns=settings.columns,
     )
     tokens = by_answer(parts) if questions and "answer" in settings.by else None
     return plan_for(

@@ -20,6 +20,7 @@ from whence.data.documents import Document, read_documents
 from whence.data.encode import Tokenizer, encode_all
 from whence.data.plan import Plan, make_plan
 from whence.data.queries import QueryBatch
+from whence.data.shapes import Columns, check_columns
 from whence.data.store import TokenStore
 from whence.data.table import NAME as TABLE
 from whence.jobs.plan.costs import Shape
@@ -112,14 +113,21 @@ class Workload:
 
 
 def read_workload(
-    train: str | Path, tokenizer: Tokenizer, *, context: int, batch_tokens: int, limit: int | None = None
+    train: str | Path,
+    tokenizer: Tokenizer,
+    *,
+    context: int,
+    batch_tokens: int,
+    limit: int | None = None,
+    columns: Columns | None = None,
 ) -> Workload:
     """Tokenise training text for its lengths.
 
     Raises:
         DataError: As `prepare` would.
     """
-    documents = read_documents(str(train), limit)
+    check_columns(columns or {})
+    documents = read_documents(str(train), limit, columns)
     with TemporaryDirectory() as folder:
         first = list(islice(documents, WEIGHED))
         store = TokenStore.write(folder, first, tokenizer, context=context, batch_tokens=batch_tokens)
