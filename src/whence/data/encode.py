@@ -14,7 +14,7 @@ turns (`chat`), of given tokens what the data says (`tokens`); those are left as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -120,7 +120,7 @@ def _chats(documents: Sequence[Document], tokenizer: Any) -> Iterable[Marked]:
 
 def _given(documents: Sequence[Document], tokenizer: Any) -> Iterable[Marked]:
     """Tokens that the data gives."""
-    size = len(tokenizer) if hasattr(tokenizer, "__len__") else None
+    size = len(tokenizer) if isinstance(tokenizer, Sized) else None
     for document in documents:
         assert document.tokens is not None
         ids = document.tokens.ids
