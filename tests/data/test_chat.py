@@ -205,8 +205,10 @@ def test_a_token_across_the_border_is_not_scored_and_said():
 
 def test_spaces_before_a_turn_are_not_of_it():
     """Byte-level tokenizers place a token of spaces at its own end, which is where the turn begins."""
-    tokenizer = spelling("{{ 'user:' + messages[0].content }}{% if messages|length > 1 or add_generation_prompt %}"
-                         "{{ ' bot: ' }}{% endif %}{% if messages|length > 1 %}{{ messages[1].content }}{% endif %}")
+    tokenizer = spelling(
+        "{{ 'user:' + messages[0].content }}{% if messages|length > 1 or add_generation_prompt %}"
+        "{{ ' bot: ' }}{% endif %}{% if messages|length > 1 %}{{ messages[1].content }}{% endif %}"
+    )
     from tokenizers import processors
 
     tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
