@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 from whence.layers import adapters_for
 from whence.tasks import CausalLM, Classification, Regression
 from whence.testing import convnets, dense, tiny, toys
+from whence.testing.lora import with_lora
 from whence.types import Batch
 
 
@@ -42,6 +43,13 @@ def lm(count: int = 6, **shape: Any) -> Case:
     return Case(model, linears(model.layers, "layers."), toys.sequences(count), "tokens")
 
 
+def lora(targets: Sequence[str] = ("q", "v", "down"), **shape: Any) -> Case:
+    """A LoRA adapter whose scale is not one; its dropout must not show, nor what it wraps."""
+    settings = {"lora_alpha": 3, "use_rslora": True, "lora_dropout": 0.5, "fan_in_fan_out": bool(shape.get("fused"))}
+    model = with_lora(tiny.language_model(**shape), list(targets), **settings)
+    return Case(model, [name for name in linears(model) if ".lora_" in name], toys.sequences(6), "tokens")
+
+
 def table(*sizes: int, bias: bool = True, regression: bool = False) -> Case:
     sizes = sizes or (4, 5, 3)
     model = tiny.mlp(*sizes, bias=bias)
@@ -69,6 +77,7 @@ OURS: dict[str, Callable[[], Case]] = {
     "lm": lm,
     "lm without bias": lambda: lm(bias=False),
     "lm with Conv1D": lambda: lm(fused=True),
+    "lm with LoRA": lora,
     "mlp": lambda: table(4, 5, 3),
     "mlp without bias": lambda: table(4, 5, 3, bias=False),
     "regression": lambda: table(4, 5, 2, regression=True),

@@ -15,8 +15,12 @@ DIGITS = 16
 
 
 def model_fingerprint(module: nn.Module) -> str:
-    """A hash of every tensor a checkpoint would hold: its name, dtype, shape and bytes."""
+    """A hash of every tensor a checkpoint would hold, by name, dtype, shape and bytes, and of adapters' scales."""
     state = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    for name, part in module.named_modules():
+        scales = getattr(part, "scaling", None)  # PEFT's: by what a layer's factors are multiplied is no tensor
+        if isinstance(scales, Mapping) and scales:
+            state[f"{name}.scaling"] = torch.tensor([float(scale) for scale in scales.values()])
     return tensors_fingerprint(state)
 
 

@@ -63,7 +63,8 @@ def accepts(folder: Path | str, manifest: Manifest) -> bool:
     ):
         extra = sorted(theirs.keys() - ours.keys())
         if extra:
-            made = f"{extra[0]} = {theirs[extra[0]]}"
+            name = f"{extra[0]} {found.called[extra[0]]}" if extra[0] in found.called else extra[0]
+            made = f"{name} = {theirs[extra[0]]}"
             raise ArtifactMismatch(artifact=folder, field="run", made_with=made, used_with=f"no {extra[0]}", hint=_HINT)
     return True
 

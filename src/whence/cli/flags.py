@@ -44,6 +44,11 @@ Settings = Annotated[Path | None, Parameter(help="Settings to start from; flags 
 Json = Annotated[bool, Parameter(help="Print one JSON object on stdout", show_default=False, negative=())]
 
 Model = Annotated[str | None, flag("model", "FOLDER", "The model: a Hugging Face checkpoint with its tokenizer")]
+Adapter = Annotated[str | None, flag("adapter", "FOLDER", "A LoRA adapter on the model, as PEFT saves it")]
+Params = Annotated[
+    Literal["adapter", "base", "all"] | None,
+    flag("params", None, "Whose parameters influence is over; the adapter's where there is one"),
+]
 Train = Annotated[
     str | None,
     flag("train", "SPEC", "The training data: a file, glob, folder, saved dataset or cached hub name; SPEC#split[a:b]"),

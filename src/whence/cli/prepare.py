@@ -11,6 +11,7 @@ def prepare(
     /,
     *,
     model: flags.Model = None,
+    adapter: flags.Adapter = None,
     train: flags.Train = None,
     column: flags.Column = None,
     limit: flags.Limit = None,
@@ -26,7 +27,9 @@ def prepare(
     Example:
       whence prepare runs/toy --model models/toy --train 'corpus/*.jsonl.gz'
     """
-    folder, chosen = flags.gather(run, settings, model=model, train=train, column=column, limit=limit)
+    folder, chosen = flags.gather(
+        run, settings, model=model, adapter=adapter, train=train, column=column, limit=limit
+    )
     from whence.jobs.run import run as job
 
     with progress() as log:

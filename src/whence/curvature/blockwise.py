@@ -15,7 +15,7 @@ from whence.curvature.block import Block
 from whence.curvature.damping import Damping
 from whence.errors import ArtifactMismatch, InvalidSetting, NumericalError
 from whence.layers import TrackedLayer
-from whence.layers.select import track
+from whence.layers.select import named
 from whence.types import Gradients
 
 
@@ -102,7 +102,7 @@ class Curvature:
         Raises:
             LayerError, ArtifactMismatch: If the model lacks one, or has it in another size.
         """
-        layers = track(model, list(self.blocks)).with_reads(self.reads, self.pooled).layers
+        layers = named(model, list(self.blocks)).with_reads(self.reads, self.pooled).layers
         for layer in layers:
             shape = self.blocks[layer.name].shape
             if shape != (layer.outputs, layer.inputs):

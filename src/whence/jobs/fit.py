@@ -21,6 +21,7 @@ from whence.jobs.log import Log
 from whence.jobs.progress import Unfinished, check_units, count_units, together
 from whence.jobs.stored_curvature import SCHEMA, load_curvature, save_curvature
 from whence.jobs.stream import checked_layers, device_of, find_nonfinite, likelihood_pass, small_batch
+from whence.layers.lora import Params, origins, resolve
 from whence.layers.select import Tracked, track
 from whence.types import Data, Labels, Task
 from whence.world import World
@@ -34,6 +35,7 @@ def fit(
     *,
     task: Task,
     layers: str | Sequence[str] = "blocks",
+    params: Params | None = None,
     curvature: str = "ekfac",
     damping: str | float | Damping = 0.1,
     samples: int = 1,
@@ -51,6 +53,8 @@ def fit(
     Args:
         model: Any module; in eval mode, or dropout would be part of the curvature.
         layers: ``blocks``, ``mlp``, ``all``, or globs on module names.
+        params: Whose parameters: a LoRA ``adapter``'s, the ``base`` model's, or ``all``. None is the adapter's where
+            there is one.
         curvature: A key of `CURVATURES`.
         damping: Relative to each layer's mean eigenvalue (0.1), or ``abs:1e-4``. Not part of the fit: changed
             at no cost with `Curvature.with_damping`.
@@ -71,14 +75,14 @@ def fit(
     log, world = log or Log.silent(), world or World()
     lam = Damping.parse(damping)
     check_units(units, len(data.units))
-    settings = fit_settings(task, layers, curvature, samples, labels, seed, store, model)
+    settings = fit_settings(task, layers, params, curvature, samples, labels, seed, store, model)
     passes = task.label_count(model, small_batch(data).to(device_of(model))) if labels == "expected" else samples
     sources = made_from or ({} if folder is None else {"model": model_fingerprint(model), "data": data.fingerprint})
     manifest = Manifest("curvature", SCHEMA, settings, sources)
     if folder is not None and accepts(folder, manifest) and finished(folder):
         log.note(f"curvature: already fitted in {folder}")
         return load_curvature(folder, device_of(model)).with_damping(lam)
-    tracked = checked_layers(model, track(model, layers), task, data)
+    tracked = checked_layers(model, track(model, layers, params), task, data)
     if folder is not None:  # claimed only now: layers that are refused may be named otherwise in the same folder
         together(world, lambda: claim(folder, manifest))
     log.note(str(tracked.coverage))
@@ -172,6 +176,7 @@ def _noise(
 def fit_settings(
     task: Task,
     layers: str | Sequence[str],
+    params: Params | None,
     curvature: str,
     samples: int,
     labels: Labels,
@@ -199,6 +204,7 @@ def fit_settings(
         **task.settings,
         "curvature": curvature,
         "layers": globs,
+        "params": resolve(params, origins(model)),
         "samples": samples,
         "labels": labels,
         "seed": seed,

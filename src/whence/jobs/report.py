@@ -19,7 +19,7 @@ from whence.influence.topk import TopK
 from whence.jobs.explain import Explanation, explain, full_rank_query, in_float32
 from whence.jobs.opened.shown import keep_shown
 from whence.layers.coverage import Coverage
-from whence.layers.select import track
+from whence.layers.select import named
 from whence.report.html import render
 from whence.report.model import CoverageRow, Doc, Question, Recall, ReportData, Tail, Trust
 
@@ -46,7 +46,7 @@ def report_data(run: Run, *, recall: Recall | None, planted: dict[int, int], nam
     """Everything that the report says."""
     session = run.session
     settings, store, curvature = session.settings, session.store, session.curvature
-    coverage = track(session.model, list(curvature.blocks)).coverage
+    coverage = named(session.model, list(curvature.blocks)).coverage
     documents = 2 * min(settings.top, store.documents)
     questions = []
     with in_float32(session.model):
@@ -104,7 +104,7 @@ def _sentence(text: str) -> str:
 _METHODS = {"ekfac": "EK-FAC", "kfac": "K-FAC", "diagonal": "Diagonal-Fisher", "identity": "Gradient dot-product"}
 
 _NOISE = "sampling noise:"
-_PATHS = ("model", "train", "tokenizer", "query")
+_PATHS = ("model", "adapter", "train", "tokenizer", "query")
 
 
 def _progress(log: Log, row: int, questions: int, documents: int) -> Callable[[float], None]:

@@ -22,9 +22,11 @@ from whence.data.queries import AnswerTokens, Query, QueryBatch, ask, by_answer,
 from whence.data.store import TokenStore
 from whence.errors import InvalidSetting
 from whence.influence.query import Queries
+from whence.jobs.adapter import compare_losses
 from whence.jobs.documents import document_self_influence, self_folder
 from whence.jobs.fit import fit, fit_settings
 from whence.jobs.log import Log
+from whence.jobs.model import base_model, put_adapter, refuse_idle
 from whence.jobs.prepare import count_sequences, prepare
 from whence.jobs.progress import Unfinished, check_units, together
 from whence.jobs.query import load_queries, query_gradients, resolve_rank, save_queries
@@ -34,7 +36,7 @@ from whence.jobs.score import Scores, score
 from whence.jobs.settings import RunSettings
 from whence.jobs.stored_curvature import SCHEMA as CURVATURE_SCHEMA
 from whence.layers.select import track
-from whence.models.hf import context_length, load_model, load_tokenizer, tokenizer_text
+from whence.models.hf import context_length, load_tokenizer, tokenizer_text
 from whence.report.pieces import Style, surface, vocabulary_style
 from whence.tasks import CausalLM
 from whence.world import World
@@ -54,13 +56,16 @@ class Session:
         self._rows: str | None = None
         self.task = CausalLM()
         self.tokenizer = load_tokenizer(settings.tokenizer or settings.model)
-        device = None if settings.device == "auto" else settings.device
-        self.model = load_model(settings.model, dtype=settings.dtype, attention=settings.attention, device=device)
+        self.model = base_model(settings)
         self.context = settings.context or context_length(self.model)
         self.digests = {
             "model": model_fingerprint(self.model),
             "tokenizer": text_fingerprint(tokenizer_text(self.tokenizer)),
         }
+        self.adapter = put_adapter(self.model, settings)
+        if self.adapter is not None:
+            refuse_idle(self.adapter)
+            self.digests["adapter"] = self.adapter.fingerprint
 
     def check_layers(self) -> None:
         """Refuse layers that no fit could track, before anything is written.
@@ -69,7 +74,7 @@ class Session:
             LayerError: As `track` does.
         """
         if not finished(self.folder / "curvature"):
-            track(self.model, self.settings.layers)
+            track(self.model, self.settings.layers, self.settings.params)
 
     def open(self) -> None:
         """Claim the run's folder.
@@ -79,6 +84,8 @@ class Session:
         """
         of = self.settings
         called = {"model": f"{of.model}, {of.dtype}", "tokenizer": of.tokenizer or of.model}
+        if of.adapter is not None:
+            called["adapter"] = of.adapter
         manifest = Manifest("run", SCHEMA, {}, self.digests, called=called)
         together(self.world, lambda: claim(self.folder, manifest, beside={"settings.toml"}))
         if self.world.main:
@@ -129,11 +136,16 @@ class Session:
     def curvature(self) -> Curvature:
         """The fitted curvature, damped as asked."""
         settings = self.settings
+        if self.adapter is not None and not finished(self.folder / "curvature"):
+            losses = compare_losses(self.model, self.store, self.task)
+            losses.refuse_same(self.adapter)
+            self.log.note(losses.line)
         return fit(
             self.model,
             self.store,
             task=self.task,
             layers=settings.layers,
+            params=settings.params,
             curvature=settings.curvature,
             damping=settings.damping,
             samples=settings.samples,
@@ -151,7 +163,7 @@ class Session:
     def _fit_manifest(self) -> Manifest:
         of = self.settings
         settings = fit_settings(
-            self.task, of.layers, of.curvature, of.samples, of.labels, of.seed, of.store, self.model
+            self.task, of.layers, of.params, of.curvature, of.samples, of.labels, of.seed, of.store, self.model
         )
         return Manifest("curvature", CURVATURE_SCHEMA, settings, self.sources)
 

@@ -54,6 +54,10 @@ class RunSettings:
     """The training data, as `path-or-name[:config][@revision][#split[slice]]`: files, a folder, a saved dataset."""
     columns: dict[str, str] | None = None
     """Columns of the rows where they have other names, { text = "content" }; or which of several shapes is meant."""
+    adapter: str | None = None
+    """Folder of a LoRA adapter on top of the model, as PEFT saves it."""
+    params: Literal["adapter", "base", "all"] | None = None
+    """Whose parameters influence is over. Default: the adapter's where there is one, else the model's own."""
     tokenizer: str | None = None
     """Folder of the tokenizer, where it is not the model's own."""
     query: str | None = None
@@ -217,6 +221,10 @@ def _check(settings: RunSettings) -> None:
     if not settings.layers or not all(settings.layers):
         raise RefusedSetting(
             "layers", "layers must name at least one layer", hint='"blocks" is every layer of the blocks'
+        )
+    if settings.adapter is None and settings.params in ("adapter", "all"):
+        raise RefusedSetting(
+            "params", f'params is "{settings.params}", and there is no adapter', hint="give --adapter FOLDER"
         )
     _check_question(settings)
 

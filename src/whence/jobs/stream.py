@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from whence.capture import LayerTrace, capture
 from whence.capture.check import sensitivity, verified
 from whence.capture.hooks import Sink
+from whence.capture.slope import slope
 from whence.errors import DataError, ModelError, NumericalError
 from whence.layers import TrackedLayer
+from whence.layers.quantised import is_quantised
 from whence.layers.select import Tracked
 from whence.types import Batch, Data, Labels, Task
 
@@ -103,7 +105,15 @@ def checked_layers(model: nn.Module, tracked: Tracked, task: Task, data: Data) -
         found = sensitivity(model, checked, task, together, lambda one: next(iter(data.gather([one]))).to(device))
         if found.advice is not None:
             raise ModelError(found.advice)
+    if any(is_quantised(module) for module in model.modules()):  # their kernels are made for inference
+        _refuse_faulty_backward(model, checked, task, together)
     return checked
+
+
+def _refuse_faulty_backward(model: nn.Module, checked: Tracked, task: Task, batch: Batch) -> None:
+    advice = slope(model, checked.layers, task, batch).advice
+    if advice is not None:
+        raise ModelError(f"{advice} (the model holds quantised weights)", hint="load it unquantised, or on a GPU")
 
 
 def find_nonfinite(

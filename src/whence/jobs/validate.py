@@ -93,6 +93,10 @@ def validate(
         need = "solves near the run's own model and retrains nothing" if recipe else "retrains models"
         hint = "leave --recipe out" if recipe else f"give --recipe FILE.toml with {HINT}"
         raise InvalidSetting(f"{check} {need}", hint=hint)
+    if recipe is not None and settings.adapter is not None:
+        raise InvalidSetting(
+            f"{check} retrains whole models, and this run's training was of an adapter", hint="`validate pbrf` does not"
+        )
     if settings.curvature == "identity":
         raise InvalidSetting(
             "gradients without curvature have no damping, and so no proximal objective", hint="validate an ekfac run"

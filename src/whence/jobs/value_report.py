@@ -21,7 +21,7 @@ from whence.data.examples import Examples
 from whence.jobs.report import _damping, _version, coverage_rows
 from whence.jobs.valuation import Valuation, ValueSettings
 from whence.jobs.value import agreement, predictions
-from whence.layers.select import track
+from whence.layers.select import named
 from whence.report.gallery import Card, Gallery, Ranking, render_gallery
 from whence.report.numbers import percent
 from whence.report.png import data_uri
@@ -110,7 +110,7 @@ def write_gallery(run: Valuation, *, labels: bool) -> Path:
 def gallery(run: Valuation, *, labels: bool) -> Gallery:
     """Everything that the page says."""
     settings, train = run.settings, run.train
-    coverage = track(run.model, list(run.curvature.blocks)).coverage
+    coverage = named(run.model, list(run.curvature.blocks)).coverage
     name = Path(settings.model).name
     about = "their own labels" if labels else "the validation loss"
     command = f"whence self {run.folder} --labels" if labels else f"whence value {run.folder}"

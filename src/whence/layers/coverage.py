@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -11,6 +11,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from whence.layers.adapter import TrackedLayer
 from whence.layers.convolution import is_convolution
+from whence.layers.lora import Origin, Params
+from whence.layers.quantised import is_quantised, logical_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +50,46 @@ class Coverage:
         return "; ".join([line, *self.notes])
 
 
-def account(model: nn.Module, tracked: Sequence[TrackedLayer], head: str | None) -> Coverage:
-    """Sort every parameter into tracked layers, embeddings, norms, head, and the rest."""
+Row = tuple[str, bool, str]
+"""Kind, whether tracked, and the reason if not."""
+
+
+def account(
+    model: nn.Module, tracked: Sequence[TrackedLayer], head: str | None, whose: Mapping[str, Origin], params: Params
+) -> Coverage:
+    """Sort every parameter into tracked layers, embeddings, norms, head, an adapter's, and the rest.
+
+    Args:
+        whose: Module name → whose it is (`layers.lora.origins`).
+        params: Whose parameters were to be taken.
+    """
     inside = {id(parameter) for layer in tracked for parameter in layer.parameters()}
-    count: dict[tuple[str, bool, str], int] = {}
+    count: dict[Row, int] = {}
     seen: set[int] = set()
-    for module_name, module in model.named_modules():
+    for name, module in model.named_modules():
+        origin = whose.get(name, "base")
+        if is_quantised(module):
+            row, stored = ("quantised weights", False, "rounded, so without a gradient"), _stored(module, seen)
+            count[row] = count.get(row, 0) + logical_size(module, stored)
+            continue
         for parameter in module.parameters(recurse=False):
             if id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            row = (
-                ("convolutions" if is_convolution(module) else "linear layers", True, "")
-                if id(parameter) in inside
-                else _left_out(module_name, module, parameter, head)
-            )
+            if id(parameter) in inside:
+                row = _taken(name, module, origin)
+            elif origin == "base":
+                row = _left_out(name, module, parameter, head, params)
+            else:
+                row = _left_out_of_adapter(name, module, head, origin, params)
             count[row] = count.get(row, 0) + parameter.numel()
     rows = (CoverageRow(kind, size, used, reason) for (kind, used, reason), size in count.items())
     return Coverage(tuple(sorted(rows, key=lambda row: (not row.tracked, -row.parameters))), _notes(model))
+
+
+def in_head(name: str, head: str | None) -> bool:
+    """Whether a module is the output head, or a part of what an adapter made of it."""
+    return head is not None and (name == head or name.startswith(f"{head}."))
 
 
 def _notes(model: nn.Module) -> tuple[str, ...]:
@@ -73,18 +97,51 @@ def _notes(model: nn.Module) -> tuple[str, ...]:
     return (f"batch norm ({count} of them) runs in eval mode, on the statistics kept from training",) if count else ()
 
 
-def _left_out(name: str, module: nn.Module, parameter: nn.Parameter, head: str | None) -> tuple[str, bool, str]:
+def _stored(module: nn.Module, seen: set[int]) -> int:
+    own = list(module.parameters(recurse=False))
+    seen.update(map(id, own))
+    return sum(tensor.numel() for tensor in [*own, *module.buffers(recurse=False)])
+
+
+def _taken(name: str, module: nn.Module, origin: Origin) -> Row:
+    if origin == "adapter":
+        return ("adapter factors" if ".lora_" in name else "layers saved with the adapter"), True, ""
+    return ("convolutions" if is_convolution(module) else "linear layers"), True, ""
+
+
+def _left_out(name: str, module: nn.Module, parameter: nn.Parameter, head: str | None, params: Params) -> Row:
     if isinstance(module, nn.Embedding):
         return "embeddings", False, "read by lookup, not by a linear layer"
-    if name == head:
-        return "output head", False, "its factor is vocabulary²; name it in --layers to take it"
+    if in_head(name, head):
+        return "output head", False, _HEAD
     if "norm" in type(module).__name__.lower():
         return "norms", False, "not a linear layer"
     from whence.layers import adapters_for
 
     if adapters_for(module):
+        if params == "adapter":
+            return "base model's linear layers", False, "influence is over the adapter; --params all takes them too"
         kind = "other convolutions" if is_convolution(module) else "other linear layers"
         return kind, False, "not chosen by --layers"
     if parameter.ndim >= 3 and not isinstance(module, _ConvNd):
         return "stacked experts", False, "a 3-D parameter, not a linear layer"
     return "other", False, f"{type(module).__name__} is not a linear layer"
+
+
+def _left_out_of_adapter(name: str, module: nn.Module, head: str | None, origin: Origin, params: Params) -> Row:
+    if origin == "idle":
+        return "idle modules", False, "replaced by the adapter's, merged or not active: no part in a pass"
+    if "lora_embedding" in name or isinstance(module, nn.Embedding):
+        return "adapter of the embeddings", False, "read by lookup, not by a linear layer"
+    if params == "base":
+        return "adapter", False, "influence is over the base model; --params all takes it too"
+    if in_head(name, head):
+        return "adapter of the output head", False, _HEAD
+    from whence.layers import adapters_for
+
+    if adapters_for(module):
+        return "other adapter factors", False, "not chosen by --layers"
+    return "other of the adapter", False, f"{type(module).__name__} is not a linear layer"
+
+
+_HEAD = "its factor is vocabulary²; name it in --layers to take it"

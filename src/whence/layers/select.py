@@ -8,6 +8,9 @@
 
 The output head is taken only when a glob names it, and so are a language model's convolutions: their locations need
 not be its positions. A grouped convolution is taken whole or not at all.
+
+Of a model with a LoRA adapter only the adapter's own modules take part, unless ``params`` says otherwise; a glob may
+name a factor (``*.lora_A.*``) or the module that it wraps (``*.q_proj``).
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from whence.errors import LayerError
 from whence.layers import Adapter, TrackedLayer, adapters_for
 from whence.layers.convolution import is_convolution
-from whence.layers.coverage import Coverage, account
+from whence.layers.coverage import Coverage, account, in_head
+from whence.layers.linear import LinearAdapter
+from whence.layers.lora import Origin, Params, origins, resolve, wrapped_name
+from whence.layers.quantised import is_quantised
 
 PRESETS = ("blocks", "mlp", "all")
 _MLP = re.compile(r"(^|[._])(mlp|ffn|feed_forward|feedforward|fc1|fc2|fc_in|fc_out|block_sparse_moe|experts?)([._]|$)")
@@ -59,30 +65,68 @@ class Tracked:
         return replace(self, layers=tuple(grouped))
 
 
-def track(model: nn.Module, layers: str | Sequence[str] = "blocks") -> Tracked:
+def track(model: nn.Module, layers: str | Sequence[str] = "blocks", params: Params | None = None) -> Tracked:
     """Choose layers by preset or by glob.
+
+    Args:
+        params: Whose: an adapter's, the base model's, or both. None is the adapter's where there is one.
 
     Raises:
         LayerError: If nothing matches (the nearest names are given), if a named layer cannot be tracked
             (tied head, quantised or shared weight), if a head's vocabulary-square factor would not fit, or if a
             batch norm makes one example's gradient depend on the others of its batch.
     """
-    candidates: Candidates = {
-        name + adapter.suffix: (module, adapter)
-        for name, module in model.named_modules()
-        for adapter in adapters_for(module)
-    }
-    if not candidates:
+    whose = origins(model)
+    params = resolve(params, whose)
+    every = _candidates(model)
+    if not every:
         raise LayerError(
             f"{type(model).__name__} has no Linear, Conv1D, Conv1d or Conv2d module to track",
             hint="influence is computed for the weights of linear layers and convolutions",
         )
     _refuse_statistics_of_the_batch(model)
     head = head_name(model)
-    names = _chosen(model, candidates, layers, head)
-    tracked = tuple(_tracked(model, name, *candidates[name], head) for name in names)
+    candidates = _of(params, every, whose)
+    names = _chosen(model, candidates, every, layers, head)
+    tracked = tuple(_tracked(model, name, *candidates[name], head, whose) for name in names)
     _refuse_shared_weights(tracked)
-    return Tracked(tracked, account(model, tracked, head))
+    return Tracked(tracked, account(model, tracked, head, whose, params))
+
+
+def named(model: nn.Module, names: Sequence[str]) -> Tracked:
+    """Layers by their exact names, whosever they are: those that a curvature was fitted on.
+
+    Raises:
+        LayerError: As `track` does.
+    """
+    whose = origins(model)
+    taken = {whose.get(name, "base") for name in names} & {"adapter", "base"}
+    return track(model, names, "all" if len(taken) == 2 else "adapter" if "adapter" in taken else "base")
+
+
+def _candidates(model: nn.Module) -> Candidates:
+    """What can be tracked, and quantised modules, so that naming one is refused with the reason."""
+    found: Candidates = {}
+    for name, module in model.named_modules():
+        adapters = adapters_for(module) or ((LinearAdapter(),) if is_quantised(module) else ())
+        found |= {name + adapter.suffix: (module, adapter) for adapter in adapters}
+    return found
+
+
+def _of(params: Params, every: Candidates, whose: Mapping[str, Origin]) -> Candidates:
+    """The candidates whose parameters are asked for; what takes no part in a pass is never among them."""
+    wanted = ("adapter", "base") if params == "all" else (params,)
+    found = {
+        name: (module, adapter)
+        for name, (module, adapter) in every.items()
+        if whose.get(name.removesuffix(adapter.suffix), "base") in wanted
+    }
+    if not found:
+        raise LayerError(
+            f"no layer is left to track over {params} parameters",
+            hint="an adapter of embeddings alone has no linear layers; see --params",
+        )
+    return found
 
 
 def head_name(model: nn.Module) -> str | None:
@@ -101,7 +145,9 @@ def is_tied(model: nn.Module) -> bool:
     return out is not None and into is not None and getattr(out, "weight", 0) is getattr(into, "weight", 1)
 
 
-def _chosen(model: nn.Module, candidates: Candidates, layers: str | Sequence[str], head: str | None) -> list[str]:
+def _chosen(
+    model: nn.Module, candidates: Candidates, every: Candidates, layers: str | Sequence[str], head: str | None
+) -> list[str]:
     chosen: list[str] = []
     for pattern in [layers] if isinstance(layers, str) else layers:
         if pattern in PRESETS:
@@ -109,23 +155,31 @@ def _chosen(model: nn.Module, candidates: Candidates, layers: str | Sequence[str
             continue
         matches = [name for name in candidates if _matches(name, candidates[name][1], pattern)]
         if not matches:
-            near = difflib.get_close_matches(pattern, [*candidates, *PRESETS], n=4, cutoff=0.3)
-            raise LayerError(
-                f"no layer matches {pattern!r}",
-                hint=f"nearest names: {', '.join(near)}" if near else f"there are {_some(candidates)}",
-            )
+            raise LayerError(f"no layer matches {pattern!r}", hint=_near(pattern, candidates, every))
         chosen += matches
     modules = {id(candidates[name][0]) for name in chosen}  # of a grouped convolution, every group
     return [name for name, (module, _) in candidates.items() if id(module) in modules]
 
 
+def _near(pattern: str, candidates: Candidates, every: Candidates) -> str:
+    if any(_matches(name, adapter, pattern) for name, (_, adapter) in every.items()):
+        return "it is not among the parameters that influence is taken over; see --params"
+    near = difflib.get_close_matches(pattern, [*candidates, *PRESETS], n=4, cutoff=0.3)
+    return f"nearest names: {', '.join(near)}" if near else f"there are {_some(candidates)}"
+
+
 def _matches(name: str, adapter: Adapter, pattern: str) -> bool:
-    """A glob may name the layer, or the module that it is a group of."""
-    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.removesuffix(adapter.suffix), pattern)
+    """A glob may name the layer, the module that it is a group of, or the one that an adapter wraps."""
+    names = (name, name.removesuffix(adapter.suffix), wrapped_name(name))
+    return any(fnmatch.fnmatchcase(one, pattern) for one in names)
 
 
 def _preset(model: nn.Module, candidates: Candidates, preset: str, head: str | None) -> list[str]:
-    body = [name for name, (module, _) in candidates.items() if name != head and not (head and is_convolution(module))]
+    body = [
+        name
+        for name, (module, _) in candidates.items()
+        if not in_head(name, head) and not (head and is_convolution(module))
+    ]
     in_blocks = [name for name in body if _BLOCK.search(name)] if _has_blocks(model) else body
     chosen = {"all": body, "blocks": in_blocks, "mlp": [name for name in in_blocks if _MLP.search(name)]}[preset]
     if not chosen:
@@ -140,16 +194,18 @@ def _has_blocks(model: nn.Module) -> bool:
     return any(isinstance(module, nn.ModuleList) and len(module) > 0 for module in model.modules())
 
 
-def _tracked(model: nn.Module, name: str, module: nn.Module, adapter: Adapter, head: str | None) -> TrackedLayer:
-    weight = module.weight
-    if not isinstance(weight, nn.Parameter) or not weight.is_floating_point():
+def _tracked(
+    model: nn.Module, name: str, module: nn.Module, adapter: Adapter, head: str | None, whose: Mapping[str, Origin]
+) -> TrackedLayer:
+    weight = module._parameters.get("weight")
+    if is_quantised(module) or weight is None:
         raise LayerError(
-            f"layer {name} ({type(module).__name__}) holds a quantised weight, which has no gradient",
-            hint="load the model unquantised, or name only adapter layers with --layers",
+            f"layer {name} ({type(module).__name__}) holds a quantised weight: it was rounded, and has no gradient",
+            hint="load the model unquantised, or ask about a LoRA adapter on top of it: --adapter FOLDER",
         )
     outputs, inputs = adapter.sizes(module)
-    if name == head:
-        if is_tied(model):
+    if in_head(name, head):
+        if whose.get(name, "base") == "base" and is_tied(model):
             raise LayerError(
                 f"the output head {name} is tied to the token embeddings, which are read by lookup and not tracked",
                 hint="leave it out: half a tied tensor's gradient would be missing",

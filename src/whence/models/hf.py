@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +48,55 @@ def load_classifier(path: str | Path, *, device: str | None = None) -> nn.Module
 
 def _loaded(path: str | Path, auto: str, what: str, dtype: str, attention: str, device: str | None) -> nn.Module:
     folder = _folder(path)
-    if not (folder / "config.json").exists():
-        raise ModelError(f"{folder} holds no config.json, so it is not a checkpoint", hint=_HINT)
+    _refuse_adapter(folder)
+    quantised = "quantization_config" in _config(folder)
     import transformers
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    place = torch.device(device or default_device())
+    placed = {"device_map": {"": str(place)}} if quantised else {}  # rounded weights are made where they stay
     try:
         model: nn.Module = getattr(transformers, auto).from_pretrained(
-            folder, dtype=DTYPES[dtype], attn_implementation=attention, local_files_only=True
+            folder, dtype=DTYPES[dtype], attn_implementation=attention, local_files_only=True, **placed
         )
+    except ImportError as error:
+        raise ModelError(
+            f"{folder} needs a library that is not installed: {_first_line(error)}",
+            hint="install it, or save the model unquantised",
+        ) from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder} could not be loaded as a {what}: {_first_line(error)}", hint=_HINT) from error
     model.eval()
-    model.to(torch.device(device or default_device()))
+    if not quantised:
+        model.to(place)
+    for module in model.modules():
+        # bitsandbytes repacks a weight for a kernel of the processor that has no backward, on its first input that
+        # wants no gradient; the model's first layer has one in every pass.
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            vars(module)["support_avx512bf16_for_cpu"] = False
     return model
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.exists():
+        raise ModelError(f"{folder} holds no config.json, so it is not a checkpoint", hint=_HINT)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {_first_line(error)}") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Transformers would load the adapter's base from wherever its file says, and put the adapter on it unasked."""
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder} holds an adapter, not a model alone",
+            hint="give the base model as --model and the adapter's folder as --adapter (each in a folder of its own)",
+        )
 
 
 def load_tokenizer(path: str | Path) -> Any:

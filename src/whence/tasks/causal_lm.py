@@ -88,7 +88,8 @@ class CausalLM:
         if model not in self._splits:
             self._splits[model] = _body_and_head(model, batch)
         split = self._splits[model]
-        watched = split is not None and len(split[1]._forward_hooks) > 0  # type: ignore[attr-defined]
+        # An adapter makes several modules of a head: any of them may be tracked.
+        watched = split is not None and any(part._forward_hooks for part in split[1].modules())  # type: ignore[attr-defined]
         trained = split is not None and any(p.requires_grad for p in split[1].parameters())  # type: ignore[attr-defined]
         return None if watched or trained else split  # then the head must be called once, on every position
 
@@ -101,9 +102,11 @@ def _logits(model: nn.Module, ids: Tensor) -> Float[Tensor, "n t v"]:
 
 
 def _body_and_head(model: nn.Module, batch: Batch) -> Split | None:
-    body, get_head = getattr(model, "base_model", None), getattr(model, "get_output_embeddings", None)
+    unwrap = getattr(model, "get_base_model", None)  # a PeftModel's body is the whole language model
+    inner = unwrap() if callable(unwrap) else model
+    body, get_head = getattr(inner, "base_model", None), getattr(inner, "get_output_embeddings", None)
     head = get_head() if callable(get_head) else None
-    if not isinstance(body, nn.Module) or body is model or not isinstance(head, nn.Module):
+    if not isinstance(body, nn.Module) or body is inner or not isinstance(head, nn.Module):
         return None
     few = batch.inputs[:1, :8]
     with torch.no_grad():

@@ -11,6 +11,7 @@ from torch import nn
 from whence.data.queries import ask, by_answer, encode_queries, read_queries
 from whence.jobs.fit import STORED
 from whence.jobs.log import Log
+from whence.jobs.model import base_model, put_adapter
 from whence.jobs.plan import costs
 from whence.jobs.plan.check import grouped
 from whence.jobs.plan.disk import Disk
@@ -24,8 +25,9 @@ from whence.jobs.plan.workload import Workload, read_workload
 from whence.jobs.query import resolve_rank
 from whence.jobs.settings import RunSettings
 from whence.jobs.stream import device_of
+from whence.layers.lora import Params
 from whence.layers.select import track
-from whence.models.hf import context_length, load_model, load_tokenizer
+from whence.models.hf import context_length, load_tokenizer
 from whence.tasks import CausalLM
 from whence.types import Labels, Task
 
@@ -38,8 +40,8 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
     """
     log = log or Log.silent()
     tokenizer = load_tokenizer(settings.tokenizer or settings.model)
-    device = None if settings.device == "auto" else settings.device
-    model = load_model(settings.model, dtype=settings.dtype, attention=settings.attention, device=device)
+    model = base_model(settings)
+    put_adapter(model, settings)
     context = settings.context or context_length(model)
     questions = [] if settings.query is None else read_queries(settings.query, settings.columns)
     if settings.ask is not None and settings.answer is not None:
@@ -62,6 +64,7 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
         queries=Workload.of_queries(parts, len(questions)) if questions else None,
         split=None if tokens is None else Workload.of_queries(tokens.batches, len(tokens)),
         layers=settings.layers,
+        params=settings.params,
         curvature=settings.curvature,
         samples=settings.samples,
         labels=settings.labels,
@@ -82,6 +85,7 @@ def plan_for(
     queries: Workload | None = None,
     split: Workload | None = None,
     layers: str | Sequence[str] = "blocks",
+    params: Params | None = None,
     curvature: str = "ekfac",
     samples: int = 1,
     labels: Labels = "sampled",
@@ -103,7 +107,7 @@ def plan_for(
     log = log or Log.silent()
     device, dtype = device_of(model), next(model.parameters()).dtype
     before = resident(device)
-    tracked = grouped(model, track(model, layers), task)
+    tracked = grouped(model, track(model, layers, params), task)
     asked = split or queries
     count = asked.documents if asked else 0
     kept = resolve_rank(rank, count, costs.weights(tracked.layers)) if count else None
