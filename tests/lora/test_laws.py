@@ -104,7 +104,9 @@ def test_coverage_accounts_for_every_parameter_of_base_and_adapter():
     case = lora()
     size = sum(p.numel() for p in case.model.parameters())
     own = sum(p.numel() for name, p in case.model.named_parameters() if ".lora_" in name)
-    blocks = sum(part.numel() for p in lm().model.layers.modules() if isinstance(p, nn.Linear) for part in p.parameters())
+    blocks = sum(
+        part.numel() for p in lm().model.layers.modules() if isinstance(p, nn.Linear) for part in p.parameters()
+    )
 
     for params, taken in (("adapter", own), ("base", blocks), ("all", own + blocks)):
         coverage = track(case.model, params=params).coverage

@@ -111,22 +111,28 @@ def test_an_adapter_that_does_nothing_is_refused_before_anything_is_written(when
     assert (refused.code, "there is no adapter" in refused.err) == (1, True)
 
 
-def test_base_and_all_run_too(settings, done, tmp_path):
-    """Over base weights of the adapted model; and over both, whose parts by layer are those of either."""
-    found = {"adapter": done}
-    for params in ("base", "all"):
-        chosen = settings.replace(params=params, by=("layer",))
-        found[params] = run(tmp_path / params, chosen, stop_after="score")
-    whole = found["all"].documents
-    parts = found["adapter"].documents + found["base"].documents
-    assert abs(whole - parts).max() < 1e-3 * abs(whole).max()
+def test_all_parameters_run_too(settings, tmp_path):
+    chosen = settings.replace(params="all", limit=5, query=None, ask="a cat sat on", answer=" mat")
+    layers = run(tmp_path / "r", chosen, stop_after="score").session.curvature.blocks
+    assert {name.rpartition(".")[2] for name in layers} == {
+        "default",
+        "base_layer",
+        "k_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+    }
 
 
-def test_a_plan_knows_the_adapter(whence, settings, tmp_path):  # noqa: F811
-    (tmp_path / "s.toml").write_text(settings.to_toml())
-    plan = json.loads(whence("plan", tmp_path / "s.toml", "--json").out)
-    kinds = {row["kind"] for row in plan["coverage"]["rows"] if row["tracked"]}
-    assert kinds == {"adapter factors"}
+def test_a_plan_knows_the_adapter(settings, monkeypatch):
+    import whence.jobs.plan.job as job
+
+    planned = []
+    monkeypatch.setattr(job, "plan_for", lambda model, *_, params, **__: planned.append((model, params)))
+    job.plan(settings.replace(params="adapter"))
+    ((model, params),) = planned
+    assert params == "adapter"
+    assert any(".lora_" in name for name, _ in model.named_parameters())
 
 
 def test_pbrf_judges_a_run_over_an_adapter(whence, done, monkeypatch, tmp_path):  # noqa: F811
