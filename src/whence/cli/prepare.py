@@ -27,9 +27,7 @@ def prepare(
     Example:
       whence prepare runs/toy --model models/toy --train 'corpus/*.jsonl.gz'
     """
-    folder, chosen = flags.gather(
-        run, settings, model=model, adapter=adapter, train=train, column=column, limit=limit
-    )
+    folder, chosen = flags.gather(run, settings, model=model, adapter=adapter, train=train, column=column, limit=limit)
     from whence.jobs.run import run as job
 
     with progress() as log:
