@@ -1,7 +1,7 @@
 """``python -m bench.mislabelled DATA [SET …]``: flip 10 % of labels, find them again; remove and add points.
 
-Writes ``bench/results/mislabelled.json``. ``--cleanlab PYTHON`` names a Python that has cleanlab (it wants pandas and
-scikit-learn, which whence does not); left out, this one is asked, and its column is empty where it has none.
+Writes ``bench/results/mislabelled.json``. cleanlab is the extra ``whence[cleanlab]``; ``--cleanlab PYTHON`` names
+another Python that has it. Its column is empty where there is none.
 """
 
 from __future__ import annotations

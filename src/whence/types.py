@@ -160,3 +160,14 @@ class OutputTask(Task, Protocol):
         each example where an example has one output.
         """
         ...
+
+
+@runtime_checkable
+class PositionTask(OutputTask, Protocol):
+    """An `OutputTask` with an output at every position, of which some are scored."""
+
+    def every_output(self, model: torch.nn.Module, batch: Batch) -> Float[Tensor, "n t c"]:
+        """Logits or predictions at every position, scored or not: a shape that does not depend on what is scored,
+        as mapping over models needs.
+        """
+        ...

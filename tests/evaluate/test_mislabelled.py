@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whence.data.tensors import TensorData
-from whence.errors import DataError, InvalidSetting
+from whence.errors import DataError, InvalidSetting, ModelError
 from whence.evaluate.mislabelled import flip_labels, found, label_losses, margins
+from whence.evaluate.models import at, example_losses, mapped, parameters_of, stacked
 from whence.tasks import Classification
 from whence.testing import tiny
+from whence.types import Batch
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=12))
@@ -64,3 +66,29 @@ def test_baselines_are_the_loss_and_the_margin_of_each_example():
     for row in range(7):
         others = [logits[row, c] for c in range(3) if c != y[row]]
         assert float(gaps[row]) == pytest.approx(float(logits[row, y[row]] - max(others)))
+
+
+def test_a_padded_text_classifier_is_asked_with_its_mask():
+    """Loss and margin of each text are those of the text alone, also at many models at once."""
+    model, ids, lengths = tiny.text_classifier(), tiny.token_ids(4, 6), [6, 4, 3, 5]
+    real = torch.arange(6)[None] < torch.tensor(lengths)[:, None]
+    labels = torch.tensor([0, 1, 2, 1])
+    data = TensorData(ids.where(real, torch.tensor(7)), labels, real=real, batch_size=4)
+    alone = [model(ids[row : row + 1, :length]).logits.detach()[0] for row, length in enumerate(lengths)]
+    expected = torch.stack([-row.log_softmax(-1)[label] for row, label in zip(alone, labels, strict=True)])
+
+    losses, gaps = label_losses(model, Classification(), data), margins(model, Classification(), data)
+
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-6)
+    others = [torch.cat([row[:label], row[label + 1 :]]).max() for row, label in zip(alone, labels, strict=True)]
+    gap = torch.stack([row[label] - other for row, label, other in zip(alone, labels, others, strict=True)])
+    torch.testing.assert_close(gaps, gap, rtol=1e-5, atol=1e-6)
+
+    (batch,) = data.batches(0)
+    stack = stacked(parameters_of(model), 2)
+    found = mapped(lambda own: example_losses(Classification(), at(model, own), batch), stack)
+    torch.testing.assert_close(found.detach(), expected.expand(2, 4), rtol=1e-5, atol=1e-6)
+
+    each = [getattr(batch, name)[:2, None] for name in Batch.__slots__]
+    with pytest.raises(ModelError, match="cannot be mapped"):
+        mapped(lambda own, *one: example_losses(Classification(), at(model, own), Batch(*one)).sum(), stack, *each)

@@ -99,22 +99,10 @@ def test_labels_of_no_kind_are_refused():
 
 def test_a_sequence_classifier_of_transformers_is_read_with_its_padding_masked():
     """Its curvature does not depend on how far a sequence was padded, and the pooled layers are found."""
-    import transformers
-
     from whence.data import TensorData
     from whence.tasks import Classification
 
-    config = transformers.BertConfig(
-        vocab_size=11,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
-        num_labels=3,
-        attn_implementation="eager",
-    )
-    model = tiny.seeded(lambda: transformers.BertForSequenceClassification(config), 0, scale=0.4)
-    ids, lengths = torch.randint(11, (5, 6), generator=torch.Generator().manual_seed(0)), [6, 4, 3, 6, 5]
+    model, ids, lengths = tiny.text_classifier(), tiny.token_ids(5, 6), [6, 4, 3, 6, 5]
 
     def found(padding):
         wide = torch.nn.functional.pad(ids, (0, padding), value=7)

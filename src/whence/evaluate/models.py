@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from whence.data.queries import QueryBatch
+from whence.errors import ModelError
 from whence.tasks.outputs import has_outputs, losses, outputs
 from whence.types import Batch, Task
 
@@ -107,8 +108,21 @@ def measure(
 
 
 def mapped(function: Callable[..., Tensor], stack: Stack, *others: Any) -> Tensor:
-    """The function at every member, one row each; ``others`` have the members first too."""
-    return torch.func.vmap(function, randomness="error")(stack, *others)
+    """The function at every member, one row each; ``others`` have the members first too.
+
+    Raises:
+        ModelError: If the model's forward pass looks at numbers that differ between members to decide what to do.
+    """
+    try:
+        return torch.func.vmap(function, randomness="error")(stack, *others)
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        raise ModelError(
+            f"the forward pass of this model cannot be mapped over many models or examples at once: {error}",
+            hint="it branches on values: a transformers classifier of text does so on its attention mask, and can be "
+            "retrained but not solved for (`validate pbrf`) or patched",
+        ) from error
 
 
 def as_queries(batch: Batch) -> QueryBatch:

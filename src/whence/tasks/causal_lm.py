@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from whence.errors import InvalidSetting
 from whence.tasks.chunked import Labeller, scored_loss
-from whence.tasks.likelihood import Softmax
+from whence.tasks.outputs import Softmax
 from whence.tasks.sampling import draw, uniforms
 from whence.types import Batch, Labels
 
@@ -58,6 +58,10 @@ class CausalLM:
             return _logits(model, batch.inputs)[batch.scored]
         body, head = split
         return head(body(input_ids=batch.inputs, use_cache=False).last_hidden_state[batch.scored])
+
+    def every_output(self, model: nn.Module, batch: Batch) -> Float[Tensor, "n t v"]:
+        """The logits of every position, padding included."""
+        return _logits(model, batch.inputs)
 
     def loss(
         self, model: nn.Module, batch: Batch, *, labels: Labels = "true", seed: int = 0, sample: int = 0

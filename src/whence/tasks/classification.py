@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from whence.tasks.likelihood import Softmax
+from whence.tasks.outputs import Softmax
 from whence.tasks.sampling import draw, uniforms
 from whence.types import Batch, Labels
 

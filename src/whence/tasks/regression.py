@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from whence.tasks.likelihood import Gaussian
+from whence.tasks.outputs import Gaussian
 from whence.tasks.sampling import uniforms
 from whence.types import Batch, Labels
 

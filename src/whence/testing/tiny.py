@@ -188,3 +188,18 @@ def huggingface(name: str, *, tied: bool | None = None, vocab: int = 11, seed: i
     config = getattr(transformers, f"{prefix}Config")(**settings)
     config._attn_implementation = "eager"
     return seeded(lambda: transformers.AutoModelForCausalLM.from_config(config), seed, scale=0.4)
+
+
+def text_classifier(*, classes: int = 3, vocab: int = 11, seed: int = 0) -> Any:
+    """A random one-block BERT with a head for so many classes, in float64: it attends to padding unless told not to."""
+    import transformers
+
+    shape: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "num_labels": classes}
+    config = transformers.BertConfig(vocab_size=vocab, intermediate_size=12, **shape)
+    config._attn_implementation = "eager"
+    return seeded(lambda: transformers.BertForSequenceClassification(config), seed, scale=0.4)
+
+
+def token_ids(count: int, length: int, *, vocab: int = 11, seed: int = 0) -> Int64[Tensor, "n t"]:
+    """Random tokens."""
+    return torch.randint(vocab, (count, length), generator=torch.Generator().manual_seed(seed))
