@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import pytest
 from tests.data.spelling import Characters
 from tests.data.test_documents import lines, parquet
 
-from whence.data import encode, read_documents, read_queries
+from whence.data import Part, encode, read_documents, read_queries
 from whence.data.encode import encode_all
 from whence.data.shapes import check_columns
 from whence.errors import DataError, InvalidSetting
@@ -207,3 +210,5 @@ def test_questions_kept_in_a_run_are_read_back_the_same(tmp_path):
         [part.said for part in query.parts] for query in queries
     ]
     assert again[0].metadata == {"kind": "x", "tools": tools}
+    for part in (part for query in queries for part in query.parts):
+        assert Part.of(json.loads(json.dumps(asdict(part)))) == part

@@ -30,6 +30,7 @@ from whence.cli.report import report
 from whence.cli.run import run
 from whence.cli.score import score
 from whence.cli.self import self_influence
+from whence.cli.show import show
 from whence.cli.validate import validate
 from whence.cli.value import value
 from whence.errors import WhenceError
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
     "run": run,
     "plan": plan,
+    "show": show,
     "prepare": prepare,
     "fit": fit,
     "score": score,

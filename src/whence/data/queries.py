@@ -59,6 +59,13 @@ class Part:
         return Document(name, -1, prompt=self.prompt, completion=self.completion)
 
     @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Part:
+        """A part from what `dataclasses.asdict` made of it."""
+        chat = record.get("chat")
+        kept = None if chat is None else Chat(tuple(chat["messages"]), chat["given"], chat["tools"])
+        return cls(record["prompt"], record["completion"], record["weight"], kept)
+
+    @classmethod
     def of_chat(cls, chat: Chat, weight: float = 1.0) -> Part:
         """The turns of an assistant after a prompt."""
         said = "\n".join(chat.messages[number]["content"] for number in chat.scored)

@@ -132,9 +132,27 @@ def tokenizer_text(tokenizer: Any) -> str:
     return "\0".join([text, str(template), repr(sorted(tokenizer.special_tokens_map.items()))])
 
 
+def context_of(path: str | Path) -> int:
+    """`context_length` of a checkpoint, from its configuration alone.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    from transformers import AutoConfig
+
+    folder = _folder(path)
+    try:
+        return _context(AutoConfig.from_pretrained(folder, local_files_only=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"the configuration in {folder} could not be read: {_first_line(error)}") from error
+
+
 def context_length(model: nn.Module) -> int:
     """The longest sequence the model was made for, or 2,048 where it does not say."""
-    config = model.config
+    return _context(model.config)
+
+
+def _context(config: Any) -> int:
     for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"):
         value = getattr(config, name, None)
         if isinstance(value, int) and value > 0:

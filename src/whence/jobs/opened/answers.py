@@ -140,7 +140,7 @@ class Answers:
             if schema > SCHEMA:
                 raise ArtifactError(f"{path} was written by a newer whence", hint="upgrade: pip install -U whence")
             questions = tuple(
-                Query(q["id"], tuple(Part(**part) for part in q["parts"]), q["metadata"], q["name"])
+                Query(q["id"], tuple(Part.of(part) for part in q["parts"]), q["metadata"], q["name"])
                 for q in record.pop("questions")
             )
             record |= {name: tuple(record[name]) for name in ("measurement", "layers", "by")}
