@@ -6,8 +6,8 @@
     run.top(10)
 
     curvature = wh.fit(model, data, task=my_task)
-    queries = wh.query_gradients(curvature, model, batches, task=my_task)
-    scores = wh.score(curvature, queries, data, model=model, task=my_task)
+    scores = wh.score(curvature, queries, data)
+    wh.self_influence(curvature, data).suspects(labels)
 
 Names are imported when first used, so that ``import whence`` costs nothing.
 """
@@ -24,44 +24,48 @@ except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
 if TYPE_CHECKING:
-    from whence.api import open as open  # noqa: A004
-    from whence.api import run as run
+    from whence.api.data import as_data as as_data
+    from whence.api.fitted import fit as fit
+    from whence.api.fitted import plan as plan
+    from whence.api.fitted import query_gradients as query_gradients
+    from whence.api.fitted import score as score
+    from whence.api.fitted import self_influence as self_influence
+    from whence.api.fitted import suspects as suspects
+    from whence.api.fitted import value as value
+    from whence.api.runs import open as open  # noqa: A004
+    from whence.api.runs import run as run
     from whence.curvature import Curvature as Curvature
     from whence.data.queries import QueryBatch as QueryBatch
     from whence.data.queries import ask as ask
     from whence.data.tensors import TensorData as TensorData
     from whence.errors import WhenceError as WhenceError
-    from whence.jobs.fit import fit as fit
     from whence.jobs.opened import Run as Run
-    from whence.jobs.query import query_gradients as query_gradients
-    from whence.jobs.score import Scores as Scores
-    from whence.jobs.score import score as score
-    from whence.jobs.score import self_influence as self_influence
+    from whence.jobs.scored import Scores as Scores
     from whence.jobs.settings import RunSettings as RunSettings
-    from whence.jobs.value import suspects as suspects
-    from whence.jobs.value import value as value
     from whence.tasks import CausalLM as CausalLM
     from whence.tasks import Classification as Classification
     from whence.tasks import Regression as Regression
     from whence.types import Batch as Batch
 
 _HOME = {
-    "run": "whence.api",
-    "open": "whence.api",
+    "run": "whence.api.runs",
+    "open": "whence.api.runs",
+    "as_data": "whence.api.data",
+    "fit": "whence.api.fitted",
+    "query_gradients": "whence.api.fitted",
+    "score": "whence.api.fitted",
+    "self_influence": "whence.api.fitted",
+    "suspects": "whence.api.fitted",
+    "value": "whence.api.fitted",
+    "plan": "whence.api.fitted",
     "Run": "whence.jobs.opened",
     "ask": "whence.data.queries",
     "Curvature": "whence.curvature",
     "TensorData": "whence.data.tensors",
     "WhenceError": "whence.errors",
-    "fit": "whence.jobs.fit",
     "QueryBatch": "whence.data.queries",
-    "query_gradients": "whence.jobs.query",
-    "Scores": "whence.jobs.score",
-    "score": "whence.jobs.score",
-    "self_influence": "whence.jobs.score",
+    "Scores": "whence.jobs.scored",
     "RunSettings": "whence.jobs.settings",
-    "suspects": "whence.jobs.value",
-    "value": "whence.jobs.value",
     "CausalLM": "whence.tasks",
     "Classification": "whence.tasks",
     "Regression": "whence.tasks",

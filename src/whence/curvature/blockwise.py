@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from whence.artifacts.fingerprint import tensors_fingerprint
 from whence.curvature.block import Block
 from whence.curvature.damping import Damping
+from whence.curvature.origin import Origin
 from whence.errors import ArtifactMismatch, InvalidSetting, NumericalError
 from whence.layers import TrackedLayer
 from whence.layers.select import named
@@ -39,6 +40,8 @@ class Curvature:
     """How it was fitted, as its manifest records it."""
     counts: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    origin: Origin | None = field(default=None, repr=False, compare=False)
+    """The model and task it was fitted on, where that was in this process and from Python."""
 
     @cached_property
     def dampings(self) -> dict[str, float]:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from whence.artifacts.fingerprint import model_fingerprint
@@ -24,60 +20,14 @@ from whence.influence.score import Scorer
 from whence.influence.self_influence import SelfInfluence
 from whence.jobs.log import Log
 from whence.jobs.progress import check_units, count_units, together
+from whence.jobs.scored import Scores
 from whence.jobs.stream import device_of, likelihood_pass
 from whence.types import Batch, Data, Task
 from whence.world import World
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
 SCHEMA = 1
 
 HINT = "run in float32 (`--dtype float32`), or remove the document"
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Raw influence of every sequence on every query, and its parts. Positive raises the query's measurement."""
-
-    total: Float[Tensor, "q n"]
-    by_layer: Float[Tensor, "l q n"] | None = None
-    layers: tuple[str, ...] = ()
-    by_token: dict[int, Float[Tensor, "q t"]] | None = None
-    """Sequence → scores by position, its padding left off."""
-    by_answer: Float[Tensor, "k n"] | None = None
-    """Scores of every answer token alone, where they were kept; those of one query's tokens add up to its total."""
-
-    def per_copy(self, train_size: int) -> Float[Tensor, "q n"]:
-        """Nats of f that one more copy of a sequence adds: raw / N, N the sequences the model was trained on."""
-        return self.total / train_size
-
-    def to_arrow(self) -> pa.Table:
-        """A line for each query and sequence: query, sequence, raw, and where kept each layer's part by its name."""
-        import pyarrow as pa
-
-        q, n = self.total.shape
-        parts = {} if self.by_layer is None else dict(zip(self.layers, self.by_layer, strict=True))
-        return pa.table(
-            {
-                "query": np.repeat(np.arange(q), n),
-                "sequence": np.tile(np.arange(n), q),
-                "raw": _flat(self.total),
-                **{name: _flat(part) for name, part in parts.items()},
-            }
-        )
-
-    def to_pandas(self) -> pd.DataFrame:
-        """`to_arrow`, as a DataFrame."""
-        return self.to_arrow().to_pandas()
-
-    def __repr__(self) -> str:
-        q, n = self.total.shape
-        by = [f"by layer ({len(self.layers)})"] if self.by_layer is not None else []
-        by += ["by token"] if self.by_token is not None else []
-        by += [f"by answer ({len(self.by_answer)} tokens)"] if self.by_answer is not None else []
-        return f"Scores({', '.join([f'{q:,} queries', f'{n:,} sequences', *by])})"
 
 
 def score(
@@ -149,7 +99,7 @@ def score(
     )
     if unit_parts is None:
         return None
-    return _scores(unit_parts, data.sequences, tuple(layer.name for layer in layers))
+    return _scores(unit_parts, data, tuple(layer.name for layer in layers))
 
 
 def self_influence(
@@ -174,7 +124,7 @@ def self_influence(
     inputs = {} if folder is None else {"curvature": curvature.fingerprint}
     of_unit = _batchwise(lambda batch: {"total": one_batch(batch)[None]}, data, model)
     parts = by_unit("self-influence", of_unit, data, model, folder, settings, made_from, inputs, units, world, log)
-    return None if parts is None else _scores(parts, data.sequences, ()).total[0]
+    return None if parts is None else _scores(parts, data, ()).total[0]
 
 
 def selves(curvature: Curvature, data: Data, model: nn.Module, task: Task) -> Callable[[Batch], Float[Tensor, " n"]]:
@@ -189,11 +139,6 @@ def selves(curvature: Curvature, data: Data, model: nn.Module, task: Task) -> Ca
         return sink.total.cpu()
 
     return one_batch
-
-
-def _flat(values: Float[Tensor, "q n"]) -> NDArray[np.float64]:
-    """Queries one after another; in double, which holds every dtype's numbers as they are."""
-    return np.asarray(values.detach().cpu().double().numpy()).ravel()
 
 
 def _batchwise(
@@ -271,9 +216,9 @@ def _together(values: Tensor, of: Int64[Tensor, " k"] | None, dim: int) -> Tenso
     return values.new_zeros(shape).index_add_(dim, of.to(values.device), values)
 
 
-def _scores(parts: Sequence[dict[str, Tensor]], sequences: int, layers: tuple[str, ...]) -> Scores:
+def _scores(parts: Sequence[dict[str, Tensor]], data: Data, layers: tuple[str, ...]) -> Scores:
     """Units put together, in the order of sequence numbers."""
-    first = parts[0]
+    first, sequences = parts[0], data.sequences
     total = first["total"].new_zeros(first["total"].shape[0], sequences)
     by_layer = first["by_layer"].new_zeros(*first["by_layer"].shape[:2], sequences) if "by_layer" in first else None
     by_token: dict[int, Tensor] | None = {} if "by_token" in first else None
@@ -287,7 +232,7 @@ def _scores(parts: Sequence[dict[str, Tensor]], sequences: int, layers: tuple[st
         if by_token is not None:
             pieces = part["by_token"].split(part["lengths"].tolist(), dim=1)
             by_token |= dict(zip(part["sequence"].tolist(), pieces, strict=True))
-    return Scores(total, by_layer, layers, by_token, by_answer)
+    return Scores(total, by_layer, layers, by_token, by_answer, data)
 
 
 def _refuse_nonfinite(by_layer: Float[Tensor, "l q n"], layers: list[str], batch: Batch, data: Data) -> None:

@@ -32,7 +32,8 @@ from whence.jobs.progress import Unfinished, check_units, together
 from whence.jobs.query import load_queries, query_gradients, resolve_rank, save_queries
 from whence.jobs.questions import NAME as QUESTIONS
 from whence.jobs.questions import as_jsonl
-from whence.jobs.score import Scores, score
+from whence.jobs.score import score
+from whence.jobs.scored import Scores
 from whence.jobs.settings import RunSettings
 from whence.jobs.stored_curvature import SCHEMA as CURVATURE_SCHEMA
 from whence.layers.select import track

@@ -24,10 +24,11 @@ from whence.errors import InvalidSetting
 from whence.influence.query import Queries
 from whence.jobs.log import Log
 from whence.jobs.query import load_queries, query_gradients, save_queries
-from whence.jobs.score import Scores, score, self_influence
+from whence.jobs.score import score, self_influence
+from whence.jobs.scored import Scores
 from whence.jobs.stream import device_of
 from whence.tasks import Classification, Regression
-from whence.types import Data, OutputTask
+from whence.types import Data, OutputTask, Task
 
 
 @dataclass(frozen=True)
@@ -166,20 +167,34 @@ def suspects(
         InvalidSetting: If the task has no labels that could be wrong one by one (a language model).
         NumericalError: If a loss is NaN or inf; names the example.
     """
-    if not isinstance(task, Classification | Regression):
-        raise InvalidSetting(
-            f"{type(task).__name__} has no label an example that could be wrong",
-            hint="rank documents by self-influence alone: `whence self RUN`",
-        )
+    _labelled(task)
     own = self_influence(curvature, data, model=model, task=task, folder=folder, log=log)
     assert own is not None  # every unit was asked for
-    said, given = predictions(model, data, task)
+    return suspects_of(own, data, model=model, task=task)
+
+
+def suspects_of(own: Float[Tensor, " n"], data: Data, *, model: nn.Module, task: Task) -> Suspects:
+    """The labels of examples whose self-influence is known.
+
+    Raises:
+        InvalidSetting: If the task has no labels that could be wrong one by one (a language model).
+    """
+    said, given = predictions(model, data, _labelled(task))
     if isinstance(task, Regression):
         return Suspects(own.cpu(), given.flatten(1)[:, 0], said[:, 0], None)
     p = said.softmax(1)
     label = given[:, None]
     other = p.scatter(1, label, -1.0).argmax(1, keepdim=True)
     return Suspects(own.cpu(), given, other[:, 0], torch.cat([p.gather(1, label), p.gather(1, other)], dim=1))
+
+
+def _labelled(task: Task) -> Classification | Regression:
+    if isinstance(task, Classification | Regression):
+        return task
+    raise InvalidSetting(
+        f"{type(task).__name__} has no label an example that could be wrong",
+        hint="rank documents by self-influence alone: `whence self RUN`",
+    )
 
 
 def predictions(model: nn.Module, data: Data, task: OutputTask) -> tuple[Float[Tensor, "n c"], Tensor]:

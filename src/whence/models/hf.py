@@ -147,9 +147,9 @@ def context_of(path: str | Path) -> int:
         raise ModelError(f"the configuration in {folder} could not be read: {_first_line(error)}") from error
 
 
-def context_length(model: nn.Module) -> int:
+def context_length(model: nn.Module | None) -> int:
     """The longest sequence the model was made for, or 2,048 where it does not say."""
-    return _context(model.config)
+    return _context(getattr(model, "config", None))
 
 
 def _context(config: Any) -> int:

@@ -7,6 +7,6 @@ run         the object that a person holds               document, groups, views
 from whence.jobs.opened.answers import Answers, answers_of, by_document
 from whence.jobs.opened.document import Document
 from whence.jobs.opened.run import Run, Stage
-from whence.jobs.opened.views import TokenView, View
+from whence.jobs.views import TokenView, View
 
 __all__ = ["Answers", "Document", "Run", "Stage", "TokenView", "View", "answers_of", "by_document"]

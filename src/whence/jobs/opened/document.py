@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from whence.data.rows import row_name
 from whence.jobs.explain import explain, full_rank_query, in_float32
 from whence.jobs.opened.shown import Shown, read_shown
-from whence.jobs.opened.views import TokenView, View
+from whence.jobs.views import TokenView, View
 from whence.report.excerpt import shown_on_tokens
 from whence.report.notebook import Column, facts
 from whence.report.pieces import surface, vocabulary_style

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from whence.data.table import NAME, PREFIX
 from whence.errors import InvalidSetting
-from whence.jobs.opened.views import View
+from whence.jobs.views import View
 from whence.report.notebook import Column, cell
 
 if TYPE_CHECKING:

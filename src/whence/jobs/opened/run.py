@@ -21,9 +21,9 @@ from whence.jobs.log import Log
 from whence.jobs.opened.answers import Answers, answers_of
 from whence.jobs.opened.document import Document
 from whence.jobs.opened.groups import group_view, layer_view
-from whence.jobs.opened.views import View
 from whence.jobs.settings import RunSettings
 from whence.jobs.summary import place, short, summary
+from whence.jobs.views import View
 from whence.report.notebook import Column, facts
 from whence.world import World
 

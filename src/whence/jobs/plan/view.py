@@ -35,7 +35,7 @@ class Pass:
     """Bytes alive at its height, above the loaded model."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What a run would take. Printing it computes nothing."""
 
@@ -113,6 +113,9 @@ class Plan:
         if self.disk_peak > 1.01 * self.disk_bytes:
             lines.append(f"        {_bytes(self.disk_peak)} while fitting, for partial sums")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.text()
 
     def _where(self) -> str:
         return "of the accelerator" if self.on_device else "the process and its model included"
