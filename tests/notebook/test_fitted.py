@@ -234,7 +234,8 @@ def test_rows_of_text_are_the_run_s_own_sequences(language, toy, tmp_path):
     assert data.sequences > data.documents == 5
     by_row = np.bincount(data.document_of, scores.numpy()[0], 5)
     assert np.allclose(by_row, run.raw(), rtol=1e-9)
-    assert scores.top(1)[0]["where"].startswith("row ")
+    assert scores.top(1)[0]["where"].startswith("data[")
+    assert data.name(data.sequences - 1).startswith("data[4], tokens ")
 
 
 def test_texts_rows_and_generators_are_one(language):
@@ -242,6 +243,24 @@ def test_texts_rows_and_generators_are_one(language):
     texts = ["the capital of spain is madrid", "a dog ran far away"]
     forms = [texts, [{"text": text} for text in texts], (text for text in texts)]
     assert len({wh.as_data(form, tokenizer=tokenizer, model=model).fingerprint for form in forms}) == 1
+
+
+def test_rows_of_tokens_are_those_of_their_text(language):
+    """As lists, tensors or arrays, with labels or without; and no tokenizer is needed."""
+    model, tokenizer, rows = language
+    text = wh.as_data(rows[:3], tokenizer=tokenizer, model=model)
+    ids = tokenizer([row["text"] for row in rows[:3]])["input_ids"]
+    for kind in (list, torch.tensor, np.array):
+        tokens = [{"input_ids": kind(one), "labels": kind(one), "attention_mask": kind([1] * len(one))} for one in ids]
+        assert wh.as_data(tokens, model=model).fingerprint == text.fingerprint
+
+
+def test_a_row_that_cannot_be_used_is_named(language):
+    model, tokenizer, rows = language
+    with pytest.raises(DataError, match=r"data\[1\] lacks the column"):
+        wh.fit(model, [rows[0], {"txt": "a"}], tokenizer=tokenizer)
+    with pytest.raises(DataError, match=r"data\[0\]: the column \"labels\" holds 7 at position 1"):
+        wh.fit(model, [{"input_ids": [1, 2, 3], "labels": [1, 7, 3]}])
 
 
 def test_rows_ask_about_their_completions(language):

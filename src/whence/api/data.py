@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from whence.data.documents import to_document
+from whence.data.documents import Document, to_document
 from whence.data.memory import TokenData
 from whence.data.rows import Row
 from whence.data.store import encoded_documents
@@ -79,19 +80,27 @@ def as_data(
 
 
 def token_data(rows: Iterable[str | Mapping[str, Any]], tokenizer: Any, context: int) -> TokenData:
-    """Rows of text as token sequences.
+    """Rows as token sequences: of any shape that `whence.data.shapes` tells apart.
 
     Raises:
-        DataError: If a row lacks its text, with its number.
+        DataError: If a row cannot be used; it is named as it is found, ``data[3]``.
         InvalidSetting: If they are text and there is no tokenizer.
     """
-    if tokenizer is None:
-        raise InvalidSetting("the rows are text, and there is no tokenizer", hint="pass tokenizer=…")
-    documents = (
-        to_document(Row("the data", number, {"text": row} if isinstance(row, str) else dict(row)))
-        for number, row in enumerate(rows)
-    )
+    documents = (_document(row, number, tokenizer) for number, row in enumerate(rows))
     return TokenData(encoded.pieces for _, encoded in encoded_documents(documents, tokenizer, context))
+
+
+def _document(row: str | Mapping[str, Any], number: int, tokenizer: Any) -> Document:
+    fields = {"text": row} if isinstance(row, str) else {name: _plain(value) for name, value in row.items()}
+    document = to_document(Row(f"data[{number}]", -1, fields), {})
+    if tokenizer is None and document.tokens is None:
+        raise InvalidSetting("the rows are text, and there is no tokenizer", hint="pass tokenizer=…")
+    return document
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists: a data set may hand out either."""
+    return value.tolist() if isinstance(value, Tensor | np.ndarray) else value
 
 
 def _is_data(data: Any) -> bool:

@@ -22,13 +22,12 @@ class TokenData:
     Args:
         rows: The sequences of each row: one, or the windows of one that is longer than the context, or none.
         batch_tokens: Padded tokens a batch may hold.
-        source: What the rows are called in messages: ``row 3 of the data``.
 
     Raises:
         DataError: If there is nothing to learn from.
     """
 
-    def __init__(self, rows: Iterable[Sequence[Piece]], *, batch_tokens: int = 8192, source: str = "the data") -> None:
+    def __init__(self, rows: Iterable[Sequence[Piece]], *, batch_tokens: int = 8192) -> None:
         pieces: list[Piece] = []
         of: list[int] = []
         self.documents = 0
@@ -38,8 +37,7 @@ class TokenData:
             of += [number] * len(windows)
             self.documents = number + 1
         if not any(piece.scored.any() for piece in pieces):
-            raise DataError(f"nothing in {source} is scored", hint="give it rows with a token to predict")
-        self.source = source
+            raise DataError("nothing in the data is scored", hint="give it rows with a token to predict")
         self.document_of: NDArray[np.int64] = np.array(of, np.int64)
         """Sequence → row, ``[n]``."""
         self._pieces = pieces
@@ -74,7 +72,12 @@ class TokenData:
                 yield self._batch(chosen[rows])
 
     def name(self, sequence: int) -> str:
-        return f"row {self.document_of[sequence]} of {self.source}"
+        """As a person finds it: ``data[3]``, and of a row of several sequences which of its tokens."""
+        document, piece = int(self.document_of[sequence]), self._pieces[sequence]
+        alone = np.searchsorted(self.document_of, [document, document + 1])
+        if alone[1] - alone[0] == 1:
+            return f"data[{document}]"
+        return f"data[{document}], tokens {piece.offset} to {piece.offset + len(piece) - 1}"
 
     def _batch(self, rows: NDArray[np.int64]) -> Batch:
         return collate([self._pieces[row] for row in rows.tolist()], ids=rows, documents=self.document_of[rows])
