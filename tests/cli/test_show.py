@@ -71,7 +71,7 @@ Who?⟨U+27E7⟩·· ⟨U+001B⟩[31m⟨U+202E⟩··<|im_end|>⏎
 é·<|im_end|>⏎
 
 
-chats.jsonl, line 2  22 tokens, nothing scored
+chats.jsonl, line 2  20 tokens, nothing scored
 <|im_start|>system⏎
 S<|im_end|>⏎
 <|im_start|>user⏎
