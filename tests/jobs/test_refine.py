@@ -40,7 +40,7 @@ def test_ekfac_by_this_road_is_ekfac():
     case = lm()
     curvature, (_, given) = fitted(case), setting(case)
     batches = asked(toys.sequences(4, seed=3), [1.0, -2.0, 1.0, 0.5])
-    inverse = make_inverse("ekfac", curvature, case.model, **given)
+    inverse = make_inverse("fitted", curvature, case.model, **given)
     for rank in (None, 2):
         expected = query_gradients(curvature, case.model, batches, task=case.task, rank=rank)
         found, reports = refined_queries(inverse, curvature, case.model, batches, task=case.task, rank=rank)
@@ -112,7 +112,7 @@ def test_the_sampled_operator_draws_labels_by_its_seed():
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("newton", {}, "choose one of ekfac, ekfac_refined, sampled"),
+        ("newton", {}, "choose one of fitted, ekfac_refined, sampled"),
         ("cg", {"operator": "empirical"}, "`exact` or `sampled`"),
         ("cg", {"samples": 2}, "the exact operator draws none"),
         ("sampled", {"operator": "sampled"}, "samples labels by itself"),

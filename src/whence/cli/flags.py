@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from whence.errors import ArtifactError, InvalidSetting
-from whence.jobs.settings import RunSettings, read_toml
+from whence.jobs.settings import RunSettings, SolverName, read_toml
 
 
 def flag(name: str, shape: str | None = None, text: str = "", **more: Any) -> Parameter:
@@ -72,9 +72,17 @@ Layers = Annotated[
 Curvature = Annotated[
     Literal["identity", "diagonal", "kfac", "ekfac"] | None, flag("curvature", None, "How the loss curves")
 ]
+Solver = Annotated[
+    SolverName | None,
+    flag("solver", None, "Solve questions by the fitted curvature, or on the exact Gauss-Newton matrix"),
+]
 Damping = Annotated[
     str | None,
     flag("damping", "FLOAT", "Added to every eigenvalue, relative to their mean; abs:FLOAT for an absolute value"),
+]
+Labels = Annotated[
+    Literal["sampled", "expected", "true"] | None,
+    flag("labels", None, "Labels that curvature is fitted at: drawn from the model, each in turn, or the data's"),
 ]
 Samples = Annotated[int | None, flag("samples", "INT", "Labels drawn from the model at each scored position")]
 Rank = Annotated[

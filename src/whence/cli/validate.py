@@ -32,6 +32,7 @@ def validate(
     query: flags.Query = None,
     ask: flags.Ask = None,
     answer: flags.Answer = None,
+    solver: flags.Solver = None,
     damping: flags.Damping = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
@@ -47,7 +48,7 @@ def validate(
       whence validate pbrf runs/toy --count 25
       whence validate lds runs/toy --recipe recipe.toml
     """
-    folder, chosen = flags.gather(run, settings, query=query, ask=ask, answer=answer, damping=damping)
+    folder, chosen = flags.gather(run, settings, query=query, ask=ask, answer=answer, solver=solver, damping=damping)
     from whence.jobs.validate import validate as job
 
     with progress() as log:

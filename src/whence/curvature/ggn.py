@@ -66,7 +66,7 @@ class GaussNewton(Operator):
         queries = len(next(iter(grads.values())))
         total = self.zeros(queries)
         count = 0
-        for batch in self._batches(sequences):
+        for batch in self._multiplied(sequences):
             count += len(batch)
             for rows, image in self._batch(batch, grads, queries):
                 for name, part in image.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -36,6 +36,10 @@ class Operator(ABC):
         self.epochs = 0.0
         """Cost so far in passes of training: forward and backward of all sequences, three multiply-adds a weight and
         position."""
+        self.products = 0
+        """With all of the data, so far."""
+        self.watch: Callable[[int, int], None] = lambda product, done: None
+        """Told, during a product with all of the data, which one it is and how many sequences are done."""
 
     @abstractmethod
     def matvec(self, grads: Gradients, sequences: Sequence[int] | None = None) -> Gradients:
@@ -94,6 +98,16 @@ class Operator(ABC):
     def _batches(self, sequences: Sequence[int] | None = None) -> Iterator[Batch]:
         every = itertools.chain.from_iterable(self.data.batches(unit.number) for unit in self.data.units)
         return (batch.to(self.device) for batch in (every if sequences is None else self.data.gather(sequences)))
+
+    def _multiplied(self, sequences: Sequence[int] | None) -> Iterator[Batch]:
+        """The batches of a product, counted as they are done with."""
+        done = 0
+        self.products += sequences is None
+        for batch in self._batches(sequences):
+            yield batch
+            done += len(batch)
+            if sequences is None:
+                self.watch(self.products, done)
 
     def _refuse_nonfinite(self, rows: Tensor, example: Tensor, batch: Batch) -> None:
         """Raise where a row is NaN or inf, naming its example's document."""

@@ -16,8 +16,9 @@ import torch
 from whence.artifacts.atomic import write_text
 from whence.curvature import Curvature, Damping
 from whence.influence.topk import TopK
-from whence.jobs.explain import Explanation, explain, full_rank_query, in_float32
+from whence.jobs.explain import Explanation, explain, in_float32
 from whence.jobs.opened.shown import keep_shown
+from whence.jobs.solved import METHODS, whole_query
 from whence.layers.coverage import Coverage
 from whence.layers.select import named
 from whence.report.html import render
@@ -62,7 +63,7 @@ def report_data(run: Run, *, recall: Recall | None, planted: dict[int, int], nam
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         questions=questions,
         sentence=(
-            f"{_METHODS[curvature.name]} influence of {store.documents:,} training documents "
+            f"{METHODS[session.method]} influence of {store.documents:,} training documents "
             f"({store.sequences:,} sequences) on the answers of {name}, over {coverage.share:.0%} of its parameters."
         ),
         method={
@@ -91,17 +92,24 @@ def report_data(run: Run, *, recall: Recall | None, planted: dict[int, int], nam
             unscored=int(facts.get("unscored", 0)),
             limit=settings.limit,
         ),
-        notes=[note for note in curvature.notes if note not in noise],
+        notes=[*_solves(run), *(note for note in curvature.notes if note not in noise)],
         recall=recall,
     )
+
+
+def _solves(run: Run) -> list[str]:
+    """How well the questions were solved, where another than the fitted curvature did it."""
+    return [
+        f"{_sentence(str(one))}, preconditioned by {METHODS[run.session.curvature.name]}. Self-influence and what is "
+        "divided by it are the fitted curvature's."
+        for one in run.answers.solved
+    ]
 
 
 def _sentence(text: str) -> str:
     text = text.strip()
     return text[:1].upper() + text[1:]
 
-
-_METHODS = {"ekfac": "EK-FAC", "kfac": "K-FAC", "diagonal": "Diagonal-Fisher", "identity": "Gradient dot-product"}
 
 _NOISE = "sampling noise:"
 _PATHS = ("model", "adapter", "train", "tokenizer", "query")
@@ -114,7 +122,7 @@ def _progress(log: Log, row: int, questions: int, documents: int) -> Callable[[f
 
 def _question(run: Run, row: int, planted: int | None, progress: Callable[[float], None]) -> Question:
     session, store, query = run.session, run.session.store, run.questions[row]
-    full = full_rank_query(session.curvature, session.model, session.parts_of(row), session.task)
+    full = whole_query(session, run.answers.queries, session.curvature, session.parts_of(row), row)
     raw = run.documents[row]
     top = TopK.of(raw, min(session.settings.top, store.documents))
     raises = [int(document) for document in top.highest if raw[document] > 0]
@@ -159,7 +167,7 @@ def _doc(run: Run, e: Explanation, raw: np.ndarray) -> Doc:
         score_per_copy=float(raw[e.document]) / n,
         score_raw=float(raw[e.document]),
         percentile=float((raw < raw[e.document]).mean() * 100),
-        cosine=e.cosine,
+        cosine=e.cosine if run.answers.queries is None else None,  # a cosine has one inner product, and these have two
         self_normalised=e.self_normalised,
         spurious=e.spurious,
         sequences=len(e.windows) + 1,

@@ -29,12 +29,13 @@ from whence.jobs.log import Log
 from whence.jobs.model import base_model, put_adapter, refuse_idle
 from whence.jobs.prepare import count_sequences, prepare
 from whence.jobs.progress import Unfinished, check_units, together
-from whence.jobs.query import load_queries, query_gradients, resolve_rank, save_queries
+from whence.jobs.query import load_queries, resolve_rank
 from whence.jobs.questions import NAME as QUESTIONS
 from whence.jobs.questions import as_jsonl
 from whence.jobs.score import score
 from whence.jobs.scored import Scores
 from whence.jobs.settings import RunSettings
+from whence.jobs.solved import GRADIENTS, keep_queries
 from whence.jobs.stored_curvature import SCHEMA as CURVATURE_SCHEMA
 from whence.layers.select import track
 from whence.models.hf import context_length, load_tokenizer, tokenizer_text
@@ -218,6 +219,7 @@ class Session:
         """The name under which these questions, so damped and cut, are kept: one run serves many."""
         asked = {"questions": self._texts, "damping": str(self.curvature.damping), "rank": self.rank}
         asked |= {} if self.answer is None else {"by": "answer"}
+        asked |= {} if self.settings.solver == "fitted" else {"solver": self.settings.solver}
         return settings_fingerprint(asked)[:12]
 
     @property
@@ -232,6 +234,8 @@ class Session:
     @cached_property
     def rank(self) -> int | None:
         """What the rank setting comes to."""
+        if self.settings.solver != "fitted":
+            return None
         weights = sum(block.eigenvalues.numel() for block in self.curvature.blocks.values())
         return resolve_rank(self.settings.rank, len(self.answer or self.questions), weights)
 
@@ -249,16 +253,18 @@ class Session:
         folder = self.folder / "queries" / self.asked
         fitted = {"curvature": settings_fingerprint(self.curvature.settings), **self.sources}
         together(self.world, lambda: claim(folder, Manifest("queries", SCHEMA, {"rank": self.rank}, fitted)))
-        path = folder / "gradients.safetensors"
+        path = folder / GRADIENTS
         if not finished(folder):
             if self.world.main:
-                # Not named: held beside what is read back below, they would take their memory twice.
-                batches = self.parts if self.answer is None else self.answer.batches
-                save_queries(query_gradients(self.curvature, self.model, batches, task=self.task, rank=self.rank), path)
-                mark_finished(folder, [path.name], {"queries": len(self.questions)})
+                mark_finished(folder, [path.name], {"queries": len(self.questions), **keep_queries(self, path)})
                 self.log.note(f"queries: {len(self.questions)}, rank {self.rank or 'full'}")
             self.world.barrier()
         return load_queries(path, next(self.model.parameters()).device)
+
+    @property
+    def method(self) -> str:
+        """The curvature's name, or the solver's where there is another."""
+        return self.curvature.name if self.settings.solver == "fitted" else self.settings.solver
 
     @property
     def scores_name(self) -> str:

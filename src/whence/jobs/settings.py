@@ -25,6 +25,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from whence.errors import InvalidSetting
 
 Scale = Literal["raw", "per_copy"]
+SolverName = Literal["fitted", "ekfac_refined", "sampled", "sampled_refined", "cg", "exact", "astra", "lissa"]
+"""The fitted curvature itself, or one of `curvature.inverse.INVERSES`."""
 Split = Literal["layer", "token", "answer"]
 
 
@@ -72,12 +74,16 @@ class RunSettings:
     """Layers to track: a preset, "blocks" or "mlp", or globs on the printed layer names."""
     curvature: Literal["identity", "diagonal", "kfac", "ekfac"] = "ekfac"
     """How the loss curves: from none at all (plain gradients) to EK-FAC."""
+    solver: SolverName = "fitted"
+    """How questions are solved: by the fitted curvature itself, or on the loss's own Gauss-Newton matrix, nearer by far
+    and many passes dearer; "ekfac_refined" takes five products of conjugate gradient, "cg" goes on to a tolerance."""
     damping: float | str = 0.1
     """Added to every eigenvalue: a share of their mean, layer by layer, or "abs:1e-3" for an absolute value."""
     samples: int = 1
     """Labels drawn from the model at each scored position while fitting; more of them, less sampling noise."""
-    labels: Literal["sampled", "true"] = "sampled"
-    """Whose labels curvature is fitted at: the model's (the Fisher) or the data's (the empirical Fisher)."""
+    labels: Literal["sampled", "expected", "true"] = "sampled"
+    """Whose labels curvature is fitted at: drawn from the model (the Fisher), each in turn (the Fisher without
+    sampling noise, for a vocabulary of a few), or the data's own (the empirical Fisher)."""
     rank: int | Literal["auto", "full"] = "auto"
     """Rank kept of each query gradient; "auto" is "full" while the queries fit into memory, and 32 beyond."""
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
@@ -218,6 +224,7 @@ def _check(settings: RunSettings) -> None:
         value = getattr(settings, name)
         if isinstance(value, int) and value < low:
             raise RefusedSetting(name, f"{name} must be at least {low}, not {value}")
+    _check_solver(settings)
     if not settings.layers or not all(settings.layers):
         raise RefusedSetting(
             "layers", "layers must name at least one layer", hint='"blocks" is every layer of the blocks'
@@ -227,6 +234,25 @@ def _check(settings: RunSettings) -> None:
             "params", f'params is "{settings.params}", and there is no adapter', hint="give --adapter FOLDER"
         )
     _check_question(settings)
+
+
+def _check_solver(settings: RunSettings) -> None:
+    """A solver needs a preconditioner and full precision, and gives whole directions of whole questions."""
+    name = settings.solver
+    if name == "fitted":
+        return
+    if settings.curvature == "identity":
+        hint = "leave solver out, or fit ekfac, kfac or diagonal"
+        raise RefusedSetting("solver", f"solver = {name} has nothing to solve with where nothing is fitted", hint=hint)
+    if settings.dtype == "bfloat16":
+        message = f"solver = {name} in bfloat16 would lose in its products what it gains"
+        raise RefusedSetting("solver", message, hint='set dtype = "float32"')
+    if isinstance(settings.rank, int):
+        message = f"solver = {name} keeps whole directions, and rank {settings.rank} would cut them"
+        raise RefusedSetting("rank", message, hint='leave rank at "auto"')
+    if "answer" in settings.by:
+        message = f"by = answer makes every token of an answer a question, and solver = {name} takes whole ones"
+        raise RefusedSetting("by", message, hint="leave out by = answer, or solver")
 
 
 def _check_question(settings: RunSettings) -> None:

@@ -30,6 +30,7 @@ def summary(run: Run) -> str:
         rows = run.suspects(run.settings.top)
         return "\n".join([f"{run.folder}: highest self-influence", *_lines(rows, "self_influence", "")])
     lines = [line for number, query in enumerate(run.questions) for line in _question(run, number, query)]
+    lines += [str(one) for one in run.answers.solved]
     return "\n".join(lines + ([f"report: {run.report}"] if run.stage == "report" else []))
 
 

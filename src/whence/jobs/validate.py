@@ -32,6 +32,7 @@ from whence.evaluate.pbrf import Responses, pbrf
 from whence.evaluate.proximal import Objective
 from whence.evaluate.removal import removal
 from whence.evaluate.statistics import mean_over_queries, pearson, spearman
+from whence.influence.query import Queries
 from whence.jobs.chosen import Chosen
 from whence.jobs.fit import fit
 from whence.jobs.log import Log
@@ -41,6 +42,7 @@ from whence.jobs.refine import make_inverse, refined_queries
 from whence.jobs.score import score, self_influence
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
+from whence.jobs.solved import few_batches, solve
 from whence.types import Data
 from whence.world import World
 
@@ -112,7 +114,7 @@ def validate(
         found, lines = _pbrf(session, count)
     else:
         found, lines = {"retrain": _retrain, "lds": _lds, "removal": _removal}[check](session, protocol, count)
-    of = {"curvature": session.curvature.name, "damping": str(session.curvature.damping)}
+    of = {"method": session.method, "damping": str(session.curvature.damping)}
     result = {"check": check, **of, "questions": session.questions_digest, **found}
     path = session.folder / "checks" / f"{check}.json"
     write_text(path, json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -142,7 +144,7 @@ def _retrain(session: Session, protocol: Protocol, count: int) -> tuple[dict[str
     linearised, report = _linearised(session, Chosen(session.store, points))
     scores, seconds = estimates(session, Chosen(session.store, points))
     whole = {name: _spread(values, points, n) for name, values in (scores | {"linearised": linearised}).items()}
-    own = session.curvature.name
+    own = session.method
     seeds = range(protocol.seeds)
     rungs = ladder(
         cold, warm, solves["loss"], solves["bregman"], whole["linearised"], whole[own], session.parts, seeds=seeds
@@ -181,19 +183,24 @@ def estimates(session: Session, data: Data) -> tuple[dict[str, Tensor], dict[str
     """Raw scores ``[q n]`` of the run's own estimator, gradient dot product and cosine, and seconds of each."""
     model, task, parts = session.model, session.task, session.parts
 
-    def scored(curvature: Curvature) -> Tensor:
-        queries = query_gradients(curvature, model, parts, task=task, rank="full")
+    def asked(curvature: Curvature) -> Queries:
+        return query_gradients(curvature, model, parts, task=task, rank="full")
+
+    def scored(curvature: Curvature, queries: Queries) -> Tensor:
         found = score(curvature, queries, data, model=model, task=task)
         assert found is not None
         return found.total
 
-    own, seconds_own = _timed(lambda: scored(session.curvature))
+    fitted = session.settings.solver == "fitted"
+    own, seconds_own = _timed(
+        lambda: scored(session.curvature, asked(session.curvature) if fitted else solve(session)[0])
+    )
     layers = session.settings.layers
     plain = fit(model, data, task=task, layers=layers, curvature="identity")
-    dot, seconds_dot = _timed(lambda: scored(plain))
+    dot, seconds_dot = _timed(lambda: scored(plain, asked(plain)))
     norms, seconds_norms = _timed(lambda: self_influence(plain, data, model=model, task=task))
     assert norms is not None
-    name = session.curvature.name
+    name = session.method
     scores = {name: own, "gradient dot": dot, "cosine": dot / norms.sqrt().clamp_min(1e-30)}  # a row's scale is free
     return scores, {name: seconds_own, "gradient dot": seconds_dot, "cosine": seconds_dot + seconds_norms}
 
@@ -215,7 +222,7 @@ def _solve(
         session.model,
         curvature.tracked(session.model),
         curvature.dampings,
-        _few_batches(session),
+        few_batches(session),
         session.task,
         session.parts,
         points,
@@ -227,15 +234,10 @@ def _solve(
     )
 
 
-def _few_batches(session: Session) -> Data:
-    """The run's sequences in as few batches as the budget allows: work units would cut a small run into crumbs."""
-    return Chosen(session.store, range(session.store.sequences))
-
-
 def _linearised(session: Session, data: Data) -> tuple[Tensor, list[str]]:
     """Scores by conjugate gradient on the exact Gauss-Newton matrix, and how well it was solved."""
     curvature, model, task = session.curvature, session.model, session.task
-    inverse = make_inverse("cg", curvature, model, task=task, data=_few_batches(session))
+    inverse = make_inverse("cg", curvature, model, task=task, data=few_batches(session))
     queries, reports = refined_queries(inverse, curvature, model, session.parts, task=task, rank="full")
     found = score(curvature, queries, data, model=model, task=task)
     assert found is not None

@@ -1,6 +1,6 @@
 """(G + Λ)⁻¹ by any estimator: what turns a query's gradient into the direction that it asks about.
 
-    ekfac           the fitted curvature itself              no pass over the data
+    fitted          the fitted curvature itself              no pass over the data
     ekfac_refined   five products of preconditioned CG       the best answer in their span (see `solvers.cg`)
     sampled         the Fisher at sampled labels, inverted exactly; for some thousand sequences
     sampled_refined five products of CG preconditioned by that

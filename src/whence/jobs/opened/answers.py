@@ -24,6 +24,7 @@ from whence.data.queries import Part, Query
 from whence.data.store import TokenStore
 from whence.errors import ArtifactError, InvalidSetting
 from whence.jobs.rescored import Rescored, folder_name, rescored
+from whence.jobs.solved import Solved, read_solved
 
 if TYPE_CHECKING:
     from whence.jobs.session import Session
@@ -49,12 +50,21 @@ class Answers:
     by: tuple[str, ...]
     """How else the scores were kept: by ``layer``, by ``token``."""
     method: str
+    """The curvature's name, or the solver's where questions were solved by another."""
     damping: str | None
     written: str
+    queries: str | None = None
+    """Of the folder that holds the questions' directions as their solver left them; None where the fitted curvature
+    is the solver, which makes them again whenever they are wanted."""
 
     @property
     def folder(self) -> Path:
         return self.run / FOLDER / self.scores
+
+    @property
+    def solved(self) -> tuple[Solved, ...]:
+        """How well the questions were solved; nothing where the fitted curvature did it."""
+        return () if self.queries is None else read_solved(self.run / "queries" / self.queries)
 
     def question(self, number: int) -> Query:
         """One of the questions, from 0.
@@ -164,9 +174,10 @@ def kept(session: Session) -> Answers:
             train_size=session.train_size,
             layers=tuple(curvature.blocks),
             by=tuple(sorted(set(settings.by))),
-            method=curvature.name,
+            method=session.method,
             damping=None if curvature.damping is None else str(curvature.damping),
             written=datetime.now(UTC).isoformat(timespec="microseconds"),
+            queries=None if settings.solver == "fitted" else session.asked,
         ).keep()
     session.world.barrier()
     return Answers.read(session.folder / FOLDER / session.scores_name / NAME, session.folder)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from whence.data.rows import row_name
-from whence.jobs.explain import explain, full_rank_query, in_float32
+from whence.jobs.explain import explain, in_float32
 from whence.jobs.opened.shown import Shown, read_shown
+from whence.jobs.solved import whole_query
 from whence.jobs.views import TokenView, View
 from whence.report.excerpt import shown_on_tokens
 from whence.report.notebook import Column, facts
@@ -101,7 +102,7 @@ class Document:
             parts = self.run.encoded(question)
             curvature, damping = session.curvature, self.run.answers.damping
             curvature = curvature if damping is None else curvature.with_damping(damping)
-            full = full_rank_query(curvature, session.model, parts, session.task)
+            full = whole_query(session, self.run.answers.queries, curvature, parts, question)
             found = explain(curvature, session.model, full, session.store, [self.number], session.task)
         return Shown.of(found[0])
 

@@ -287,6 +287,8 @@ class Run:
                 {"id": query.id, "top": list(self.top(top, row)), "lowest": list(self.bottom(top, row))}
                 for row, query in enumerate(self.questions)
             ]
+            if solved := self.answers.solved:
+                out["solved"] = [one.to_dict() for one in solved]
         if self.stage == "self":
             out["top"] = list(self.suspects(top))
         if self.stage == "report":

@@ -1,0 +1,143 @@
+"""Questions solved by another estimator than the fitted curvature, and how well that went.
+
+    queries/<asked>/manifest.json    facts: solved, a `Solved` for each group of questions solved together
+
+Their directions are kept whole, in the number type of the run, so that every view (ranking, tokens, layers) meets the
+training text with the very same ones; nothing is cut, and nothing is scored again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whence.artifacts.manifest import Manifest
+from whence.curvature import Curvature
+from whence.curvature.inverse import Report
+from whence.data.queries import QueryBatch
+from whence.influence.query import Queries
+from whence.jobs.chosen import Chosen
+from whence.jobs.explain import full_rank_query
+from whence.jobs.query import load_queries, query_gradients, save_queries
+from whence.jobs.refine import make_inverse, refined_queries
+from whence.jobs.stream import device_of
+
+if TYPE_CHECKING:
+    from whence.jobs.session import Session
+
+GRADIENTS = "gradients.safetensors"
+METHODS = {
+    "ekfac": "EK-FAC",
+    "kfac": "K-FAC",
+    "diagonal": "Diagonal-Fisher",
+    "identity": "Gradient dot-product",
+    "ekfac_refined": "Refined",
+    "sampled": "Sampled-Fisher",
+    "sampled_refined": "Refined sampled-Fisher",
+    "cg": "Gauss-Newton (conjugate gradient)",
+    "exact": "Exact Gauss-Newton",
+    "astra": "Gauss-Newton (ASTRA)",
+    "lissa": "Gauss-Newton (LiSSA)",
+}
+"""What a report calls an influence, by curvature or solver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """How well some questions were solved: what a report and a machine are told."""
+
+    solver: str
+    operator: str
+    questions: int
+    residual: float
+    """‖∇f − (G + λI) x‖ / ‖∇f‖, the median over the questions."""
+    worst: float
+    steps: int
+    products: float
+    """Passes over all the training data; batches count by their share of it."""
+    epochs: float
+    """What the solve cost, in epochs of training: forward and backward of every sequence."""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, report: Report) -> Solved:
+        return cls(
+            solver=report.inverse,
+            operator=report.operator,
+            questions=len(report.residuals),
+            residual=float(report.residuals.median()),
+            worst=float(report.residuals.max()),
+            steps=int(report.iterations.max()),
+            products=float(report.products),
+            epochs=float(report.epochs),
+            notes=report.notes,
+        )
+
+    def __str__(self) -> str:
+        many = f"{self.questions:,} question{'' if self.questions == 1 else 's'}"
+        residual = f"relative residual {self.residual:.2g}" + (
+            f" (worst {self.worst:.2g})" if self.questions > 1 else ""
+        )
+        return (
+            f"{many} solved by {self.solver}: {residual}, {self.products:.3g} products, "
+            f"{self.epochs:.3g} epochs of training"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON's types only."""
+        return asdict(self) | {"notes": list(self.notes)}
+
+
+def solve(session: Session) -> tuple[Queries, list[Report]]:
+    """The directions of a session's questions, and how well they were solved; none of that by the fitted curvature.
+
+    Raises:
+        NumericalError: If the solver diverges, or cannot reach what it promises.
+    """
+    name, curvature, model, task = session.settings.solver, session.curvature, session.model, session.task
+    if name == "fitted":
+        batches = session.parts if session.answer is None else session.answer.batches
+        return query_gradients(curvature, model, batches, task=task, rank=session.rank), []
+    inverse = make_inverse(name, curvature, model, task=task, data=few_batches(session), log=session.log)
+    return refined_queries(inverse, curvature, model, session.parts, task=task, rank="full")
+
+
+def few_batches(session: Session) -> Chosen:
+    """The sequences in as few batches as the budget allows: work units would cut a small run into crumbs."""
+    return Chosen(session.store, range(session.store.sequences))
+
+
+def keep_queries(session: Session, path: Path) -> dict[str, Any]:
+    """Solve and save; the facts of how it went. What is saved is forgotten, or reading it back would double it."""
+    queries, reports = solve(session)
+    save_queries(queries, path)
+    solved = [Solved.of(report) for report in reports]
+    for one in solved:
+        session.log.note(str(one))
+    return {"solved": [one.to_dict() for one in solved]} if solved else {}
+
+
+def read_solved(folder: Path) -> tuple[Solved, ...]:
+    """How the queries in a folder were solved; nothing where the fitted curvature did it.
+
+    Raises:
+        ArtifactError: If the folder is not one of queries.
+    """
+    kept: Sequence[Mapping[str, Any]] = Manifest.read(folder, kind="queries").facts.get("solved", [])
+    return tuple(Solved(**{**one, "notes": tuple(one["notes"])}) for one in kept)
+
+
+def whole_query(
+    session: Session, queries: str | None, curvature: Curvature, parts: Sequence[QueryBatch], row: int
+) -> Queries:
+    """One question's direction at full rank: the fitted curvature's, made again, or the one that its solver left.
+
+    Args:
+        queries: The folder that holds the solver's, under ``queries/``; None where the fitted curvature solves.
+    """
+    if queries is None:
+        return full_rank_query(curvature, session.model, parts, session.task)
+    path = session.folder / "queries" / queries / GRADIENTS
+    return load_queries(path, device_of(session.model)).select([row])
