@@ -20,10 +20,10 @@ from whence.errors import InvalidSetting
 from whence.jobs.log import Log
 from whence.jobs.progress import Unfinished, check_units, count_units, together
 from whence.jobs.stored_curvature import SCHEMA, load_curvature, save_curvature
-from whence.jobs.stream import checked_layers, device_of, find_nonfinite, likelihood_pass, small_batch
+from whence.jobs.stream import checked_layers, device_of, find_nonfinite, likelihood_pass
 from whence.layers.lora import Params, origins, resolve
 from whence.layers.select import Tracked, track
-from whence.types import Data, Labels, Task
+from whence.types import Batch, Data, Labels, Task
 from whence.world import World
 
 STORED: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
@@ -60,8 +60,8 @@ def fit(
             at no cost with `Curvature.with_damping`.
         samples: Label samples a position (with sampled labels).
         labels: ``sampled`` from the model (the Fisher, equal to the Gauss-Newton matrix); ``expected``, the same
-            without sampling, by a pass for each class or output (not for language models); or ``true``, the data's
-            own: the empirical Fisher, which is neither.
+            without sampling, by a pass for each class or output (of a language model for each word at each position:
+            toys only); or ``true``, the data's own: the empirical Fisher, which is neither.
         store: What bases and eigenvalues are kept in: ``bfloat16`` halves the disk and costs a little agreement
             (bench/RESULTS.md). ``float32`` means the precision of the sums, float64 where the model is.
         folder: Where to keep what is finished; an interrupted fit continues there. None keeps all in memory.
@@ -76,7 +76,8 @@ def fit(
     lam = Damping.parse(damping)
     check_units(units, len(data.units))
     settings = fit_settings(task, layers, params, curvature, samples, labels, seed, store, model)
-    passes = task.label_count(model, small_batch(data).to(device_of(model))) if labels == "expected" else samples
+    if labels == "expected":
+        task.label_count(model, _longest(data).to(device_of(model)))  # refused here, where there are too many
     sources = made_from or ({} if folder is None else {"model": model_fingerprint(model), "data": data.fingerprint})
     manifest = Manifest("curvature", SCHEMA, settings, sources)
     if folder is not None and accepts(folder, manifest) and finished(folder):
@@ -88,7 +89,7 @@ def fit(
     log.note(str(tracked.coverage))
     estimator = CURVATURES[curvature](tracked.layers, samples, STORED[store])
     for stage in estimator.stages():
-        _run_stage(stage, passes, model, tracked, task, data, settings, folder, units, world, log)
+        _run_stage(stage, model, tracked, task, data, settings, folder, units, world, log)
     if estimator.damped and labels != "expected":  # then there is no noise but in the choice of data
         noise = _noise(estimator, model, tracked, task, data, lam, seed) if estimator.half else None
         estimator.notes.append(note_on_noise(noise, data.sequences, samples, labels))
@@ -113,7 +114,6 @@ def fit(
 
 def _run_stage(
     stage: Stage,
-    passes: int,
     model: nn.Module,
     tracked: Tracked,
     task: Task,
@@ -125,13 +125,13 @@ def _run_stage(
     log: Log,
 ) -> None:
     """Sum one stage over the fixed tree of work units and let the estimator finish it."""
-    device, labels, seed = device_of(model), settings["labels"], settings["seed"]
+    device, labels, seed, samples = device_of(model), settings["labels"], settings["seed"], settings["samples"]
 
     def leaf(unit: int) -> Sums:
         part = stage.empty()
         for batch in data.batches(unit):
             batch = batch.to(device)
-            for sample in range(passes):
+            for sample in range(task.label_count(model, batch) if labels == "expected" else samples):
                 part.begin(batch, sample)
                 likelihood_pass(
                     model, tracked.layers, task, batch, part.update, data=data, labels=labels, seed=seed, sample=sample
@@ -153,6 +153,12 @@ def _run_stage(
         tree.settle()  # leaves the root behind for the others
     world.barrier()
     stage.finish({name: total.to(device) if total.ndim else total for name, total in tree.total().items()})
+
+
+def _longest(data: Data) -> Batch:
+    """The batch with the most scored positions in one sequence."""
+    every = (batch for unit in data.units for batch in data.batches(unit.number))
+    return max(every, key=lambda batch: int(batch.scored.sum(1).max()))
 
 
 def _noise(

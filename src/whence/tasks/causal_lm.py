@@ -17,11 +17,8 @@ from whence.tasks.outputs import Softmax
 from whence.tasks.sampling import draw, uniforms
 from whence.types import Batch, Labels
 
-_TOO_MANY = (
-    "the exact expectation over labels is not taken for a language model: at every position there are as many labels "
-    "as words in the vocabulary, and each would need a backward pass of its own"
-)
-_SAMPLE = 'use labels="sampled", which has the same expectation; more samples leave less noise'
+MOST_LABELS = 4096
+"""Passes over the data that the exact expectation over labels may take: one for each word at each position."""
 
 Split = tuple[nn.Module, Callable[[Tensor], Tensor]]
 """A model as (body → hidden states, head → logits)."""
@@ -66,9 +63,13 @@ class CausalLM:
     def loss(
         self, model: nn.Module, batch: Batch, *, labels: Labels = "true", seed: int = 0, sample: int = 0
     ) -> Float[Tensor, " n"]:
-        """Cross-entropy in nats, summed over each sequence's scored positions; labels cannot be ``expected``."""
+        """Cross-entropy in nats, summed over each sequence's scored positions.
+
+        Labels at different positions are drawn apart, and each one's gradient is zero in expectation: products of two
+        gradients are then a sum over positions of expectations, and ``expected`` takes one word at one position.
+        """
         if labels == "expected":
-            raise InvalidSetting(_TOO_MANY, hint=_SAMPLE)
+            return _at_one_word(_logits(model, batch.inputs), batch, sample)
         split = self._split(model, batch)
         choose = _true(batch) if labels == "true" else _sampled(batch, seed, sample)
         if split is None:
@@ -84,8 +85,22 @@ class CausalLM:
         return -self.loss(model, batch)
 
     def label_count(self, model: nn.Module, batch: Batch) -> int:
-        """Refused: a vocabulary of labels at every position."""
-        raise InvalidSetting(_TOO_MANY, hint=_SAMPLE)
+        """Words of the vocabulary × scored positions of the batch's longest sequence.
+
+        Raises:
+            InvalidSetting: If they are more than `MOST_LABELS`.
+        """
+        with torch.no_grad():
+            words = _logits(model, batch.inputs[:1, :1]).shape[-1]
+        positions = int(batch.scored.sum(1).max())
+        if words * positions > MOST_LABELS:
+            raise InvalidSetting(
+                f"the exact expectation over labels takes a pass over the data for each word at each position: a "
+                f"vocabulary of {words:,} × {positions:,} positions = {words * positions:,} passes, more than "
+                f"{MOST_LABELS:,}",
+                hint='use labels = "sampled", one pass of the same expectation; more samples leave less noise',
+            )
+        return words * positions
 
     def _split(self, model: nn.Module, batch: Batch) -> Split | None:
         """Body and head, where the one after the other is the whole model and the head is not being watched."""
@@ -120,6 +135,18 @@ def _body_and_head(model: nn.Module, batch: Batch) -> Split | None:
     slack = 16 * torch.finfo(theirs.dtype).eps
     same = ours.shape == theirs.shape and torch.allclose(ours.to(theirs.dtype), theirs, rtol=slack, atol=slack)
     return (body, head) if same else None
+
+
+def _at_one_word(logits: Float[Tensor, "n t v"], batch: Batch, sample: int) -> Float[Tensor, " n"]:
+    """√p(w) · −log p(w) of one word w at each sequence's k-th scored position, both told by ``sample``; 0 where it has
+    no such position.
+    """
+    position, word = divmod(sample, logits.shape[-1])
+    place = batch.scored & (batch.scored.cumsum(1) == position + 1)
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    log_p = logits[place].to(wide).log_softmax(-1)[:, word]
+    losses = log_p.new_zeros(len(batch))
+    return losses.index_put((place.any(1).nonzero()[:, 0],), -log_p * log_p.detach().exp().sqrt())
 
 
 def _identity(rows: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from whence.data.queries import ask, by_answer, encode_queries, read_queries
+from whence.errors import InvalidSetting
 from whence.jobs.fit import STORED
 from whence.jobs.log import Log
 from whence.jobs.model import base_model, put_adapter
@@ -38,6 +39,7 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
     Raises:
         WhenceError: As the run itself would, for anything that can be known before its first pass.
     """
+    _refuse_unknown_costs(settings)
     log = log or Log.silent()
     tokenizer = load_tokenizer(settings.tokenizer or settings.model)
     model = base_model(settings)
@@ -75,6 +77,21 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
         top=settings.top,
         log=log,
     )
+
+
+def _refuse_unknown_costs(settings: RunSettings) -> None:
+    """What a solve takes depends on how it converges, and expected labels on the longest sequence's every word."""
+    if settings.solver != "fitted":
+        raise InvalidSetting(
+            f"solver = {settings.solver} cannot be planned: how many products it takes is known when it has converged",
+            hint="plan with solver = fitted; a product for q questions takes (3 + 4q)/3 epochs of training, and "
+            "ekfac_refined takes five",
+        )
+    if settings.labels == "expected":
+        raise InvalidSetting(
+            "labels = expected cannot be planned: it takes a pass for each word at each position",
+            hint="plan with labels = sampled, and multiply the passes of the fit",
+        )
 
 
 def plan_for(
