@@ -74,7 +74,13 @@ Curvature = Annotated[
 ]
 Solver = Annotated[
     SolverName | None,
-    flag("solver", None, "Solve questions by the fitted curvature, or on the exact Gauss-Newton matrix"),
+    flag(
+        "solver",
+        "NAME",
+        "Solve questions by the fitted curvature, or on the exact Gauss-Newton matrix: ekfac_refined, cg, exact, "
+        "sampled, sampled_refined, astra, lissa",
+        show_choices=False,
+    ),
 ]
 Damping = Annotated[
     str | None,
