@@ -16,10 +16,12 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 if os.environ.get("WHENCE_TEST_SHAPES", "1") != "0":
+    import jaxtyping
     from jaxtyping import install_import_hook
 
-    from tests.shapes import checked
+    from tests.shapes import checked, jaxtyped
 
+    jaxtyping.jaxtyped = jaxtyped
     install_import_hook("whence", f"{checked.__module__}.{checked.__name__}")  # it wants a name, not a function
 
 import hypothesis

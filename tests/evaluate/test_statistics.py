@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whence.errors import DataError
-from whence.evaluate.statistics import mean_over_queries, paired, pearson, ranks, spearman
+from whence.evaluate.statistics import kendall, mean_over_queries, paired, pearson, ranks, spearman
 
 numbers = st.integers(-4, 4).map(float) | st.floats(-1e3, 1e3, width=32)
 
@@ -19,6 +19,7 @@ def test_correlations_are_those_of_scipy_ties_included(pairs):
     assert ranks(a) == pytest.approx(stats.rankdata(a))
     if len(set(a)) > 1 and len(set(b)) > 1:
         assert spearman(a[None], b[None])[0] == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-9)
+        assert kendall(a[None], b[None])[0] == pytest.approx(stats.kendalltau(a, b).statistic, abs=1e-9)
         if np.std(a) > 1e-6 and np.std(b) > 1e-6:
             assert pearson(a[None], b[None])[0] == pytest.approx(stats.pearsonr(a, b).statistic, abs=1e-7)
 

@@ -12,12 +12,14 @@ import pytest
 from whence.jobs import explain as explaining
 from whence.jobs import fit as fitting
 from whence.jobs import query as querying
+from whence.jobs import rescored as rescoring
 from whence.jobs import score as scoring
 from whence.jobs.log import Log
+from whence.jobs.opened import Run
+from whence.jobs.opened.answers import kept
 from whence.jobs.plan import Plan
-from whence.jobs.plan.probe import CountOperations, LiveBytes
+from whence.jobs.plan.probe import LiveBytes, counted_operations
 from whence.jobs.report import write_report
-from whence.jobs.run import Run
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
 from whence.jobs.stream import likelihood_pass
@@ -35,6 +37,17 @@ class Taken:
     memory: int
 
 
+class Meter(LiveBytes):
+    """Bytes alive and operations at once: two counters would each be asked about every operation."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        self.total += counted_operations(func, args, kwargs or {}, result)
+        return result
+
+
 def measured(folder: Path, settings: RunSettings) -> dict[str, Taken]:
     """Run everything, and tell what each pass took, under the names that the plan gives them."""
     session = Session(folder, settings, Log.silent(), World())
@@ -42,13 +55,12 @@ def measured(folder: Path, settings: RunSettings) -> dict[str, Taken]:
     _ = session.store
     taken: dict[str, Taken] = {}
     tokens = [0]
-    with LiveBytes() as live, pytest.MonkeyPatch.context() as patch:
+    with Meter() as meter, pytest.MonkeyPatch.context() as patch:
 
         def watched(name: str, run: Callable[[], Any]) -> Any:
-            live.highest, tokens[0] = live.now, 0
-            with CountOperations() as counter:
-                result = run()
-            taken[name] = Taken(tokens[0], counter.total, live.highest)
+            meter.highest, meter.total, tokens[0] = meter.now, 0, 0
+            result = run()
+            taken[name] = Taken(tokens[0], meter.total, meter.highest)
             return result
 
         def watch(module: Any, function: str, name: Callable[..., str]) -> None:
@@ -69,7 +81,9 @@ def measured(folder: Path, settings: RunSettings) -> dict[str, Taken]:
         watched("query", lambda: session.queries)
         watched("score", lambda: session.scores)
         session.keep_settings()
-        watched("report", lambda: write_report(Run(session.folder, session)))
+        watch(rescoring, "_files", lambda *_: "rescore")
+        run = Run(session.folder, settings, found=kept(session), started=session)
+        watched("report", lambda: write_report(run))
     return taken
 
 
@@ -93,15 +107,18 @@ def bytes_on_disk(folder: Path) -> dict[str, int]:
 def off(plan: Plan, taken: dict[str, Taken], disk: dict[str, int]) -> list[str]:
     """Every figure of a plan that is not within a quarter of what was measured, in words.
 
-    The tokens of the report alone are left to the sum of all tokens: they are those of the documents that win, which
-    are not known (where questions are about facts, facts win, and they are shorter than stories). Their padded
-    batches are as long as the longest, and with them operations and memory are known well enough.
+    The tokens of the rescoring and of the report alone are left to the sum of all tokens: they are those of the
+    documents that win, which are not known (where questions are about facts, facts win, and they are shorter than
+    stories). Their padded batches are as long as the longest, and with them operations and memory are known well
+    enough.
     """
     planned = {one.name: one for one in plan.passes if one.name != "fit: eigenbases"}  # no product to be counted
     assert planned.keys() == taken.keys()
     pairs: dict[str, tuple[float, float]] = {}
     for name, found in taken.items():
-        for what in ("operations", "memory") if name in ("check", "report") else ("tokens", "operations", "memory"):
+        for what in (
+            ("operations", "memory") if name in ("check", "rescore", "report") else ("tokens", "operations", "memory")
+        ):
             pairs[f"{what}, {name}"] = getattr(planned[name], what), getattr(found, what)
     for what in ("tokens", "operations"):
         pairs[what] = tuple(sum(getattr(one, what) for one in some.values()) for some in (planned, taken))

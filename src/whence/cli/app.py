@@ -21,7 +21,9 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 
+from whence.cli.compare import compare
 from whence.cli.demo import demo
+from whence.cli.export import export
 from whence.cli.fit import fit
 from whence.cli.help import PlainHelp, help_of
 from whence.cli.plan import plan
@@ -50,6 +52,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "validate": validate,
     "value": value,
     "report": report,
+    "compare": compare,
+    "export": export,
 }
 """In the order in which a person meets them, which is the order of the help."""
 

@@ -39,6 +39,7 @@ def units(_: type, tokens: Any) -> range:
 
 
 Run = Annotated[Path, Parameter(help="Folder of the run; made when it is not there", name="RUN")]
+Finished = Annotated[Path, Parameter(help="Folder of a run with scores, or of one of its answers", name="RUN")]
 AnyRun = Annotated[Path | None, Parameter(help="Folder of a run, or a settings file", name="RUN")]
 Settings = Annotated[Path | None, Parameter(help="Settings to start from; flags win over them", metavar="FILE")]
 Json = Annotated[bool, Parameter(help="Print one JSON object on stdout", show_default=False, negative=())]

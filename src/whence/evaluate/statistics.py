@@ -47,6 +47,48 @@ def spearman(a: Float[Array, "q m"], b: Float[Array, "q m"]) -> Float[Array, " q
     return pearson(ranks(a), ranks(b))
 
 
+def kendall(a: Float[Array, "q m"], b: Float[Array, "q m"]) -> Float[Array, " q"]:
+    """Kendall's τ-b row by row, ties allowed for; NaN where a row is constant. O(m log² m).
+
+    Example:
+        >>> kendall(np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 3.0, 2.0]])).round(3)
+        array([0.333])
+    """
+    _check(a, b)
+    return np.array([_tau(one, other) for one, other in zip(a, b, strict=True)])
+
+
+def _tau(a: Array, b: Array) -> float:
+    pairs = len(a) * (len(a) - 1) / 2
+    order = np.lexsort((b, a))
+    places = np.unique(b[order], return_inverse=True)[1]
+    tied_a, tied_b, tied = (
+        _tied(np.unique(values, axis=-1, return_counts=True)[1]) for values in (a, b, np.stack([a, b]))
+    )
+    left = (pairs - tied_a) * (pairs - tied_b)
+    agree = pairs - tied_a - tied_b + tied - 2 * _inversions(places)
+    return float(agree / np.sqrt(left)) if left > 0 else float("nan")
+
+
+def _tied(counts: Array) -> float:
+    return float((counts * (counts - 1.0)).sum() / 2)
+
+
+def _inversions(places: Array) -> int:
+    """Pairs in the wrong order, counted while blocks of doubling size are sorted; whole numbers below their count."""
+    size = 1 << max(1, (len(places) - 1).bit_length())
+    rows = np.concatenate([places, np.full(size - len(places), size)]).astype(np.int64)
+    total, width = 0, 1
+    while width < size:
+        rows = rows.reshape(-1, 2, width)
+        keys = rows + (np.arange(len(rows)) * (size + 1))[:, None, None]
+        before = np.searchsorted(keys[:, 0].ravel(), keys[:, 1].ravel(), side="right")
+        total += int((np.arange(1, len(rows) + 1).repeat(width) * width - before).sum())
+        width *= 2
+        rows = np.sort(rows.reshape(-1, width), axis=1)
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class Mean:
     """A mean over queries and where it would fall for others of the kind."""

@@ -54,7 +54,7 @@ def rescored(session: Session, first: NDArray[np.float64]) -> Rescored:
         ArtifactMismatch: If the folder holds those of other scores.
     """
     raw, again = first.copy(), np.zeros(first.shape, dtype=bool)
-    if session.queries.rank is None and session.settings.dtype in ("float32", "float64"):
+    if not ends_again(session.queries.rank, getattr(torch, session.settings.dtype), session.settings.top):
         return Rescored(raw, again)
     files = _files(session, first)
     for row, path in enumerate(files):
@@ -67,6 +67,11 @@ def rescored(session: Session, first: NDArray[np.float64]) -> Rescored:
 def folder_name(session: Session) -> str:
     """Of the files of one set of questions, as many shown."""
     return f"{session.asked}-rescored-{session.settings.top}"
+
+
+def ends_again(rank: int | None, dtype: torch.dtype, top: int) -> int:
+    """How many documents at each end are scored again at the least; 0 after a pass at full rank and full precision."""
+    return 0 if rank is None and dtype in (torch.float32, torch.float64) else max(RESCORED, top)
 
 
 def _files(session: Session, first: NDArray[np.float64]) -> list[Path]:

@@ -18,6 +18,7 @@ from whence.errors import ArtifactError, InvalidSetting
 from whence.influence.topk import TopK
 from whence.jobs.documents import read_self_influence, self_folder
 from whence.jobs.log import Log
+from whence.jobs.opened.answers import NAME as ANSWERS
 from whence.jobs.opened.answers import Answers, answers_of
 from whence.jobs.opened.document import Document
 from whence.jobs.opened.groups import group_view, layer_view
@@ -62,10 +63,16 @@ class Run:
     def open(cls, folder: Path | str) -> Run:
         """A run made earlier, with its newest questions. Neither the model nor the training text need be there.
 
+        Args:
+            folder: Of the run, or one of those below its ``answers/``: then with the questions answered there.
+
         Raises:
             ArtifactError: If the folder is not a run, or nothing was asked of it yet.
         """
         folder = Path(folder)
+        if (folder / ANSWERS).is_file():
+            run = folder.parent.parent
+            return cls(run, RunSettings.from_toml(run / "settings.toml"), found=Answers.read(folder / ANSWERS, run))
         file = folder / "settings.toml"
         if not file.exists():
             raise ArtifactError(f"{folder} is not a run: it has no settings.toml", hint="`whence run` makes one")

@@ -50,6 +50,7 @@ class Disk:
     Args:
         sums: What sums and queries are kept in.
         stored: What bases and eigenvalues are kept in.
+        again: Documents at each end of a ranking that are scored again.
     """
 
     layers: Sequence[TrackedLayer]
@@ -62,6 +63,7 @@ class Disk:
     questions: int
     rank: int | None
     by: Sequence[str]
+    again: int = 0
 
     def when_done(self, report: int | None) -> dict[str, int]:
         """Folder → bytes, when the run is done.
@@ -116,7 +118,8 @@ class Disk:
         return file_bytes(tensors) + MANIFEST
 
     def _scores(self) -> int:
-        """A part a unit; all are taken to be alike."""
+        """A part a unit, all taken to be alike, and what is scored again."""
+        again = rescored_bytes(self.questions, min(2 * self.again, self.train.documents))
         units, q = self.train.units, self.questions
         n, tokens = round(self.train.sequences / units), round(self.train.tokens / units)
         tensors: dict[str, Sizes] = {"sequence": (torch.int64, (n,)), "total": (self.sums, (q, n))}
@@ -126,4 +129,12 @@ class Disk:
             tensors["by_layer"] = (self.sums, (len(self.layers), q, n))
         if "token" in self.by:
             tensors |= {"by_token": (self.sums, (q, tokens)), "lengths": (torch.int64, (n,))}
-        return units * (file_bytes(tensors) + LISTED) + MANIFEST
+        return units * (file_bytes(tensors) + LISTED) + MANIFEST + again
+
+
+def rescored_bytes(questions: int, ends: int) -> int:
+    """What is scored again: a file a question, with so many documents of its ranking."""
+    if not ends:
+        return 0
+    a_file = file_bytes({"document": (torch.int64, (ends,)), "raw": (torch.float64, (ends,))})
+    return questions * (a_file + LISTED) + MANIFEST

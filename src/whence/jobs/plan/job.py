@@ -24,6 +24,7 @@ from whence.jobs.plan.probe import resident
 from whence.jobs.plan.view import Plan
 from whence.jobs.plan.workload import Workload, read_workload
 from whence.jobs.query import resolve_rank
+from whence.jobs.rescored import ends_again
 from whence.jobs.settings import RunSettings
 from whence.jobs.stream import device_of
 from whence.layers.lora import Params
@@ -119,7 +120,7 @@ def plan_for(
     Args:
         queries: The questions' shapes; without them the plan ends with the fit.
         split: Their answers' tokens, where the pass takes those as queries.
-        report: Also the rescoring and explaining of what a report shows.
+        report: Also the explaining of what a report shows.
     """
     log = log or Log.silent()
     device, dtype = device_of(model), next(model.parameters()).dtype
@@ -140,11 +141,13 @@ def plan_for(
         "rank": kept,
         "by": by,
     }
-    memory, disk = Memory(dtype=dtype, **sizes), Disk(**sizes)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    memory = Memory(dtype=dtype, parameters=parameters, **sizes)
+    disk = Disk(**sizes, again=ends_again(kept, dtype, top))
     rehearsal = Passes(Machine(model, tracked.layers, task), memory, labels, log)
     passes = [rehearsal.check(tracked), *rehearsal.fit(samples, seed)]
     if queries is not None and asked is not None:
-        passes += [rehearsal.query(asked), rehearsal.score()]
+        passes += [rehearsal.query(asked), rehearsal.score(), *rehearsal.rescore(queries, top)]
         if report:
             passes.append(rehearsal.report(queries, top))
     page = report_bytes([layer.name for layer in tracked.layers], train, queries, top) if queries and report else None
@@ -164,5 +167,5 @@ def plan_for(
         units=train.units,
         queries=sizes["questions"],
         rank=kept,
-        model_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        model_parameters=parameters,
     )

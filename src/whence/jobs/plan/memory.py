@@ -28,12 +28,14 @@ class Memory:
 
     Args:
         dtype: The model's.
+        parameters: Of the model, tracked or not.
         sums: What sums and queries are kept in.
         stored: What bases and eigenvalues are kept in.
     """
 
     layers: Sequence[TrackedLayer]
     dtype: torch.dtype
+    parameters: int
     sums: torch.dtype
     stored: torch.dtype
     curvature: str
@@ -145,9 +147,11 @@ class Memory:
         totals += 4 * self.questions * self.train.tokens * ("token" in self.by)
         return self.fitted + self.prepared + max(expanded + batch, totals)
 
-    def report(self, batch: int) -> int:
-        """One question at full rank beside all of them, and its direction."""
-        return self.fitted + self.prepared + 2 * self.weights + max(batch, 3 * self.largest)
+    def one_question(self, batch: int) -> int:
+        """One question at full rank beside all of them, and its direction; in float32 whatever the pass was in."""
+        wider = max(self.dtype.itemsize, 4)
+        held = self.fitted + self.prepared + 2 * self.weights + (wider - self.dtype.itemsize) * self.parameters
+        return held + max(batch * wider // self.dtype.itemsize, 3 * self.largest)
 
     @property
     def _named(self) -> dict[str, TrackedLayer]:

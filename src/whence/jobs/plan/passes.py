@@ -10,7 +10,6 @@ import torch
 
 from whence.curvature.noise import QUESTION_TOKENS, in_groups, probes_of
 from whence.influence.score import EXPANDED_ELEMENTS
-from whence.jobs.explain import RESCORED
 from whence.jobs.log import Log
 from whence.jobs.plan import costs
 from whence.jobs.plan.check import check
@@ -19,6 +18,7 @@ from whence.jobs.plan.memory import Memory
 from whence.jobs.plan.probe import Seconds, timed
 from whence.jobs.plan.view import Pass
 from whence.jobs.plan.workload import Workload
+from whence.jobs.rescored import ends_again
 from whence.layers import TrackedLayer
 from whence.layers.select import Tracked
 from whence.types import Labels
@@ -160,31 +160,54 @@ class Passes:
         longest = max(shape.t for shape in shapes)
         return costs.multiplied_out(self.layers, longest, queries=count, rank=rank)
 
+    def rescore(self, queries: Workload, top: int) -> list[Pass]:
+        """Question by question, both ends at full rank in float32; nothing where the pass itself was so."""
+        machine, memory, count = self.machine, self.memory, queries.documents
+        ends = ends_again(memory.rank, machine.dtype, top)
+        if not ends:
+            return []
+        again = self._documents(2 * ends)
+        met = machine.plain.operations(again) + self._over(
+            again, lambda shape: costs.scores(self.layers, shape, queries=1)
+        )
+        seconds = machine.plain.seconds(again) + machine.added(again, "scores", queries=1)
+        operations, asking = self._one_by_one(queries)
+        alive = machine.plain.memory(again) + machine.transient(again, "scores", queries=1)
+        return [
+            Pass(
+                "rescore",
+                0,
+                queries.sequences + count * again.sequences,
+                queries.tokens + count * again.tokens,
+                operations + count * met,
+                asking + seconds * count,
+                memory.one_question(alive),
+            )
+        ]
+
     def report(self, queries: Workload, top: int) -> Pass:
-        """Question by question: its gradient at full rank, candidates scored again, shown documents explained."""
+        """Question by question: its gradient at full rank, and the shown documents explained."""
         self.log.note("plan: trying attributions")
         machine, memory, count = self.machine, self.memory, queries.documents
         shown = self._documents(2 * top)
-        operations, seconds = self._explained(shown)
-        works = [shown]
-        if memory.rank is not None or machine.dtype not in (torch.float32, torch.float64):
-            again = self._documents(2 * RESCORED)
-            operations += machine.plain.operations(again)
-            operations += self._over(again, lambda shape: costs.scores(self.layers, shape, queries=1))
-            seconds = seconds + machine.plain.seconds(again) + machine.added(again, "scores", queries=1)
-            works.append(again)
-        solving = costs.solved(self.layers, queries=count, rank=None, basis=self.basis)
-        sink = "self" if self.basis else "diagonal"
-        alive = max(machine.plain.memory(work) + machine.transient(work, sink) for work in works)
+        explained, seconds = self._explained(shown)
+        operations, asking = self._one_by_one(queries)
+        alive = machine.plain.memory(shown) + machine.transient(shown, "self" if self.basis else "diagonal")
         return Pass(
             "report",
             0,
-            queries.sequences + count * sum(work.sequences for work in works),
-            queries.tokens + count * sum(work.tokens for work in works),
-            self._asked(queries) + solving + count * operations,
-            self._asking(queries) + machine.at_rate(solving, self.train) + seconds * count,
-            memory.report(max(alive, machine.viewing(shown))),
+            queries.sequences + count * shown.sequences,
+            queries.tokens + count * shown.tokens,
+            operations + count * explained,
+            asking + seconds * count,
+            memory.one_question(max(alive, machine.viewing(shown))),
         )
+
+    def _one_by_one(self, queries: Workload) -> tuple[float, Seconds]:
+        """Every question's gradient at full rank, by itself."""
+        solving = costs.solved(self.layers, queries=queries.documents, rank=None, basis=self.basis)
+        seconds = self._asking(queries) + self.machine.at_rate(solving, self.train)
+        return self._asked(queries) + solving, seconds
 
     def _explained(self, shown: Workload) -> tuple[float, Seconds]:
         """Scores by layer and token, self-influence and attributions of the documents of one question."""

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from whence.jobs.plan.costs import Shape
@@ -170,6 +169,12 @@ def peak(run: Callable[[], Any], device: torch.device) -> int:
     return live.highest
 
 
+def counted_operations(func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> int:
+    """Of one call; 0 where it is no matrix product."""
+    packet = torch.ops.aten.addmm if func._overloadpacket is torch.ops.aten.addmm_ else func._overloadpacket
+    return flop_registry[packet](*args, **kwargs, out_val=result) if packet in flop_registry else 0
+
+
 class CountOperations(TorchDispatchMode):
     """Counts operations of matrix products as ``FlopCounterMode`` does, which cannot look inside a chunked loss."""
 
@@ -181,9 +186,7 @@ class CountOperations(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        packet = torch.ops.aten.addmm if func._overloadpacket is torch.ops.aten.addmm_ else func._overloadpacket
-        if packet in flop_registry:
-            self.total += flop_registry[packet](*args, **(kwargs or {}), out_val=result)
+        self.total += counted_operations(func, args, kwargs or {}, result)
         return result
 
 
@@ -199,16 +202,15 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        known = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        given = {leaf.untyped_storage()._cdata for leaf in _tensors((*args, *(kwargs or {}).values()))}
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self._meet(leaf.untyped_storage(), known)
+        for leaf in _tensors((result,)):
+            self._meet(leaf.untyped_storage(), given)
         return result
 
-    def _meet(self, storage: torch.UntypedStorage, known: set[int]) -> None:
+    def _meet(self, storage: torch.UntypedStorage, given: set[int]) -> None:
         key = storage._cdata
-        if key in known or key in self.alive:
+        if key in given or key in self.alive:
             return
         self.alive[key] = storage.nbytes()
         self.now += storage.nbytes()
@@ -217,6 +219,15 @@ class LiveBytes(TorchDispatchMode):
 
     def _release(self, key: int) -> None:
         self.now -= self.alive.pop(key, 0)
+
+
+def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
+    """The tensors among an operation's arguments or results, those in lists too."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
 
 
 def resident(device: torch.device) -> int:

@@ -1,0 +1,147 @@
+"""Rank agreement between two runs, question by question, and the documents that moved most."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whence.errors import InvalidSetting
+from whence.evaluate.statistics import kendall, spearman
+from whence.jobs.compare.matched import Matched
+from whence.jobs.compare.sides import key_of, made_with, open_sides, self_influence_of
+from whence.jobs.compare.view import SELF, Agreement, Comparison, Mover, Side
+from whence.jobs.opened import Run
+from whence.jobs.summary import place
+
+ENDS = 100
+"""Documents at each end of either ranking among which movers are looked for: in between, ranks are mostly noise."""
+TOPS = (10, 100, 1000)
+MOST_KENDALL = 2**20
+"""Documents up to which Kendall's τ is worth its time: two seconds a question."""
+
+
+def compare(a: Path, b: Path | None = None, *, top: int = 5) -> Comparison:
+    """Compare the scores of two runs, or of two sets of answers of one.
+
+    Args:
+        top: Documents shown that moved most, for each question.
+
+    Raises:
+        ArtifactError: If one is no run with scores.
+        InvalidSetting: If they share no question or no document.
+    """
+    one, other = open_sides(a, b)
+    matched = Matched.of(one.store, other.store)
+    if len(matched) < 2:
+        counts = [f"{run.folder}: {run.store.documents:,} documents of {run.settings.train}" for run in (one, other)]
+        raise InvalidSetting(
+            f"they share {len(matched)} document{'s' * (len(matched) != 1)}\n  " + "\n  ".join(counts),
+            hint="documents are matched by what they say: both runs must have read some of the same data",
+        )
+    agreements = []
+    if one.found is not None and other.found is not None:
+        theirs = {key_of(query): number for number, query in reversed(list(enumerate(other.found.questions)))}
+        for number, query in enumerate(one.found.questions):
+            if key_of(query) in theirs:
+                raws = one.raw(number), other.raw(theirs[key_of(query)])
+                agreements.append(_agreement(query.id, one.said(number), (one, other), raws, matched, top, ends=2))
+    own = self_influence_of(one), self_influence_of(other)
+    if own[0] is not None and own[1] is not None:
+        raws = own[0], own[1]
+        agreements.append(_agreement(SELF, SELF, (one, other), raws, matched, top, ends=1))
+    settings = made_with(one), made_with(other)
+    paths = (a, b) if b is not None else (one.answers.folder, other.answers.folder)
+    names = list(dict.fromkeys([*settings[0], *settings[1]]))
+    return Comparison(
+        a=_side(one, paths[0], matched.only_a),
+        b=_side(other, paths[1], matched.only_b),
+        documents=len(matched),
+        differ={
+            name: (settings[0].get(name, "–"), settings[1].get(name, "–"))
+            for name in names
+            if settings[0].get(name) != settings[1].get(name)
+        },
+        same=tuple(name for name in names if settings[0].get(name) == settings[1].get(name)),
+        agreements=tuple(agreements),
+        ends=_ends(len(matched)),
+        only_a=_only(one, other),
+        only_b=_only(other, one),
+    )
+
+
+def _agreement(
+    name: str,
+    said: str,
+    runs: tuple[Run, Run],
+    raws: tuple[NDArray[np.float64], NDArray[np.float64]],
+    matched: Matched,
+    top: int,
+    *,
+    ends: int,
+) -> Agreement:
+    """One question over the documents that both have.
+
+    Args:
+        ends: 2 where low scores mean as much as high ones; 1 of self-influence, whose low end says little.
+    """
+    x, y = raws[0][matched.a], raws[1][matched.b]
+    places = _places(x), _places(y)
+    n = len(x)
+    tau = float(kendall(x[None], y[None])[0]) if n <= MOST_KENDALL else float("nan")
+    overlaps = {}
+    for k in [k for k in TOPS if 2 * k <= n] or [max(1, n // 2)]:
+        high = int(((places[0] <= k) & (places[1] <= k)).sum())
+        low = int(((places[0] > n - k) & (places[1] > n - k)).sum())
+        overlaps[k] = (high, low if ends == 2 else None)
+    scales = [1.0, 1.0] if ends == 1 else [run.train_size for run in runs]
+    near = _ends(n)
+    at_an_end = np.minimum(*places) <= near
+    if ends == 2:
+        at_an_end |= np.maximum(*places) > n - near
+    moved = np.abs(places[0] - places[1]) * at_an_end
+    chosen = [int(k) for k in np.argsort(-moved, kind="stable")[:top] if moved[k] > 0]
+    movers = [
+        Mover(
+            document=(int(matched.a[k]), int(matched.b[k])),
+            rank=(int(places[0][k]), int(places[1][k])),
+            score=(float(x[k] / scales[0]), float(y[k] / scales[1])),
+            place=place(runs[0].row(int(matched.a[k]))),
+            text=str(runs[0].found_row(int(matched.a[k]))["text"]),
+        )
+        for k in chosen
+    ]
+    rho = float(spearman(x[None], y[None])[0])
+    return Agreement(
+        name, said, _finite(rho), _finite(tau), overlaps, tuple(movers), unit="nats per copy" if ends == 2 else SELF
+    )
+
+
+def _places(raw: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Ranks from 1, the highest score; ties in order."""
+    places = np.empty(len(raw), np.int64)
+    places[np.argsort(-raw, kind="stable")] = np.arange(1, len(raw) + 1)
+    return places
+
+
+def _ends(documents: int) -> int:
+    return min(ENDS, max(1, documents // 4))
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _side(run: Run, path: Path, alone: NDArray[np.int64]) -> Side:
+    names = [place(run.row(int(number))) for number in alone[:3]]
+    about = run.answers.method if run.found is not None else run.settings.curvature
+    return Side(str(path), run.store.documents, about, len(alone), tuple(names))
+
+
+def _only(run: Run, other: Run) -> tuple[str, ...]:
+    """Questions that this run alone was asked."""
+    if run.found is None or other.found is None:
+        return ()
+    theirs = set(map(key_of, other.found.questions))
+    return tuple(run.said(k) for k, query in enumerate(run.found.questions) if key_of(query) not in theirs)
