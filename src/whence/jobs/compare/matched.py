@@ -48,13 +48,14 @@ class Matched:
             numbers.reverse()
         pairs, alone = [], []
         for number, name in enumerate(a):
-            if numbers := places.get(name):
-                pairs.append((number, numbers.pop()))
+            left = places.get(name)
+            if left:
+                pairs.append((number, left.pop()))
             else:
                 alone.append(number)
         both = np.array(pairs, np.int64).reshape(-1, 2)
-        left = np.setdiff1d(np.arange(count), both[:, 1])
-        return cls(both[:, 0], both[:, 1], np.array(alone, np.int64), left)
+        unmet = np.setdiff1d(np.arange(count), both[:, 1])
+        return cls(both[:, 0], both[:, 1], np.array(alone, np.int64), unmet)
 
 
 def _hashes(store: TokenStore) -> list[str]:
