@@ -18,7 +18,7 @@ help:
 	@echo "make test    the test suite and the doctests"
 	@echo "make check   format, lint, types, then the tests: what CI runs"
 	@echo "make bench   time every pass; writes bench/RESULTS.md and bench/results"
-	@echo "make docs    the reference of the commands, docs/commands.md, from their own help"
+	@echo "make docs    the reference of the commands from their own help, then the site, strictly, into site/"
 
 demo: $(VENV)/.installed
 	$(BIN)/whence demo --out runs/demo
@@ -39,11 +39,12 @@ format: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench
 
-docs: $(VENV)/.installed
+docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/commands.py > docs/commands.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Torch comes first and by itself, so that the build of it that suits this machine is chosen once; everything
 # else is then resolved around it. A stamp says that an installation was finished, not merely begun.

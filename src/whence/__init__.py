@@ -34,14 +34,18 @@ if TYPE_CHECKING:
     from whence.api.fitted import value as value
     from whence.api.runs import open as open  # noqa: A004
     from whence.api.runs import run as run
+    from whence.api.selves import SelfInfluences as SelfInfluences
     from whence.curvature import Curvature as Curvature
     from whence.data.queries import QueryBatch as QueryBatch
     from whence.data.queries import ask as ask
     from whence.data.tensors import TensorData as TensorData
     from whence.errors import WhenceError as WhenceError
+    from whence.jobs.opened import Document as Document
     from whence.jobs.opened import Run as Run
     from whence.jobs.scored import Scores as Scores
     from whence.jobs.settings import RunSettings as RunSettings
+    from whence.jobs.views import TokenView as TokenView
+    from whence.jobs.views import View as View
     from whence.tasks import CausalLM as CausalLM
     from whence.tasks import Classification as Classification
     from whence.tasks import Regression as Regression
@@ -59,6 +63,10 @@ _HOME = {
     "value": "whence.api.fitted",
     "plan": "whence.api.fitted",
     "Run": "whence.jobs.opened",
+    "Document": "whence.jobs.opened",
+    "View": "whence.jobs.views",
+    "TokenView": "whence.jobs.views",
+    "SelfInfluences": "whence.api.selves",
     "ask": "whence.data.queries",
     "Curvature": "whence.curvature",
     "TensorData": "whence.data.tensors",

@@ -12,7 +12,10 @@ import pytest
 
 import whence as wh
 from whence.errors import ArtifactError, InvalidSetting, ModelError
+from whence.evaluate.tail import power_law
 from whence.jobs.opened import View
+from whence.jobs.opened.tail import TailView
+from whence.report.model import Tail
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -89,7 +92,7 @@ def test_the_newest_questions_are_the_ones_opened(home, tmp_path):
 
 
 def test_printing_reads_nothing(opened, home, monkeypatch):
-    views = [opened, opened.top(3), opened.document(home[1]), opened.groups("group"), opened.layers()]
+    views = [opened, opened.top(3), opened.document(home[1]), opened.groups("group"), opened.layers(), opened.tail()]
     views += [opened.document(home[1]).tokens(), opened.document(home[1]).layers(), wh.open(home[0])]
 
     def refuse(*_args, **_kwargs):
@@ -134,6 +137,22 @@ def test_layers_add_up_to_the_whole(opened):
     total = sum(row["raises"] + row["lowers"] for row in layers)
     assert np.isclose(total, opened.raw().sum() / opened.train_size, rtol=1e-4)
     assert {row["block"] for row in layers} == {0, 1}
+
+
+def test_the_tail_is_of_what_raises_and_has_a_law_where_there_is_enough(opened):
+    raw = opened.raw() / opened.train_size
+    tail = opened.tail()
+    assert np.allclose(tail.numpy(), np.sort(raw[raw > 0])[::-1], rtol=1e-4)
+    assert f"{(raw > 0).sum()} of 24 documents raise it" in repr(tail)
+    assert tail.law is None or tail.law.interval[0] < tail.law.exponent < tail.law.interval[1]
+
+    values = 1 + np.random.default_rng(0).pareto(1.5, 3000)
+    view = TailView("tail", Tail.of(values), power_law(values))
+    assert f"[{view.law.interval[0]:.2f}, {view.law.interval[1]:.2f}]" in repr(view)
+    page = Tags(view._repr_html_())
+    assert not page.acting
+    assert page.tags.count("circle") == len(view)
+    assert page.tags.count("polyline") == 1
 
 
 def test_layers_that_were_not_kept_are_refused_with_how_to_keep_them(home, tmp_path):

@@ -103,7 +103,9 @@ def query_gradients(
 
     Args:
         queries: As for `score`.
-        model, task, tokenizer: Those that the curvature was fitted with when not given.
+        model: The one that the curvature was fitted on, when not given.
+        task: Likewise.
+        tokenizer: Likewise.
         rank: Kept of each; ``auto`` is full rank while they fit into memory, and 32 beyond.
     """
     model, task, tokenizer = known(curvature, model, task, tokenizer)
@@ -133,7 +135,9 @@ def score(
         queries: Questions made with `whence.ask` (of a language model), examples in any form that `as_data` takes
             (each is a query: the log-probability of its own label or completion), or what `query_gradients` made.
         data: Training examples, in any form that `as_data` takes.
-        model, task, tokenizer: Those that the curvature was fitted with when not given.
+        model: The one that the curvature was fitted on, when not given.
+        task: Likewise.
+        tokenizer: Likewise.
         by_layer: Keep each layer's part.
         by_token: Keep each position's part.
         folder: Where finished work units are kept; an interrupted call continues there.
@@ -176,7 +180,9 @@ def self_influence(
 
     Args:
         data: Training examples, in any form that `as_data` takes.
-        model, task, tokenizer: Those that the curvature was fitted with when not given.
+        model: The one that the curvature was fitted on, when not given.
+        task: Likewise.
+        tokenizer: Likewise.
         folder: Where finished work units are kept; an interrupted call continues there.
     """
     model, task, tokenizer = known(curvature, model, task, tokenizer)
@@ -204,7 +210,8 @@ def value(
 
     Args:
         valid: Examples that the model was not trained on, with labels that can be relied on.
-        model, task: Those that the curvature was fitted with when not given.
+        model: The one that the curvature was fitted on, when not given.
+        task: Likewise.
         each: Ask about each validation example by itself rather than about their mean. Memory: one gradient each.
         train_size: How many examples the model was trained on; those of ``data`` when not given.
         folder: Where query gradients and finished scores are kept; an interrupted call continues there.
@@ -238,7 +245,8 @@ def suspects(
 
     Args:
         data: The examples that the model was trained on, or others like them.
-        model, task: Those that the curvature was fitted with when not given.
+        model: The one that the curvature was fitted on, when not given.
+        task: Likewise.
         folder: Where finished self-influences are kept; an interrupted call continues there.
 
     Raises:

@@ -7,6 +7,7 @@ and escaped, as in the report.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -114,6 +115,39 @@ def facts(title: str, pairs: Iterable[tuple[str, Any]], link: tuple[str, str] | 
     end = Markup("") if link is None else Markup('<p><a href="{}" target="_blank">{}</a></p>').format(*link)
     caption = Markup('<div style="margin: 0.4em 0"><b>{}</b></div>').format(_inert(title))
     return str(caption + Markup("<table><tbody>{}</tbody></table>").format(rows) + end)
+
+
+def loglog(
+    points: Sequence[tuple[float, float]], line: Sequence[tuple[float, float]] | None, *, across: str, up: str
+) -> str:
+    """Points on two logarithmic axes as SVG, and a straight line through some of them; nothing where there are too few.
+
+    Args:
+        points: Pairs of positive numbers.
+        line: Two ends, dashed.
+        across, up: What the axes measure.
+    """
+    if len({x for x, _ in points}) < 2 or len({y for _, y in points}) < 2:
+        return ""
+    spans = [[math.log10(point[axis]) for point in points] for axis in (0, 1)]
+    (left, right), (low, high) = ((min(span), max(span)) for span in spans)
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        x = (math.log10(point[0]) - left) / (right - left)
+        y = (math.log10(point[1]) - low) / (high - low)
+        return 12 + 316 * x, 196 - 176 * y
+
+    dots = "".join('<circle cx="{:.1f}" cy="{:.1f}" r="2"/>'.format(*place(point)) for point in points)
+    ends = " ".join("{:.1f},{:.1f}".format(*place(point)) for point in line or [])
+    dashed = f'<polyline points="{ends}" stroke="rgb({LOWERS})" stroke-width="2" stroke-dasharray="6 4" fill="none"/>'
+    texts = Markup(
+        '<text x="12" y="211">{}</text><text x="328" y="211" text-anchor="end">{}</text>'
+        '<text x="170" y="211" text-anchor="middle">{}</text><text x="12" y="8">{}: {} to {}</text>'
+    ).format(plain(10**left), plain(10**right), across, up, percent(10**low), percent(10**high))
+    return (
+        '<svg viewBox="0 0 340 216" width="510" role="img" style="font: 9px sans-serif" fill="currentColor">'
+        f'<g fill="rgb({RAISES})">{dots}</g>{dashed if line else ""}{texts}</svg>'
+    )
 
 
 def _table_cell(value: Any, kind: Kind, top: float) -> Markup:

@@ -1,7 +1,7 @@
 """A finished run, opened again: what was asked, and the answers, read from disk without the model.
 
 answers     what was asked and where its scores lie      shown    documents kept token by token
-run         the object that a person holds               document, groups, views    what it is asked for
+run         the object that a person holds               document, groups, tail    what it is asked for
 """
 
 from whence.jobs.opened.answers import Answers, answers_of, by_document

@@ -22,6 +22,7 @@ from whence.jobs.opened.answers import NAME as ANSWERS
 from whence.jobs.opened.answers import Answers, answers_of
 from whence.jobs.opened.document import Document
 from whence.jobs.opened.groups import group_view, layer_view
+from whence.jobs.opened.tail import TailView, tail_view
 from whence.jobs.settings import RunSettings
 from whence.jobs.summary import place, short, summary
 from whence.jobs.views import View
@@ -193,6 +194,10 @@ class Run:
             ArtifactError: If the scores were not kept by layer, with how to keep them.
         """
         return layer_view(self, question)
+
+    def tail(self, question: int = 0) -> TailView:
+        """How unevenly influence is spread, with the power law of the largest and its interval."""
+        return tail_view(self, question)
 
     @cached_property
     def self_influence(self) -> NDArray[np.float64]:
