@@ -42,6 +42,8 @@ class Curvature:
     notes: tuple[str, ...] = ()
     origin: Origin | None = field(default=None, repr=False, compare=False)
     """The model and task it was fitted on, where that was in this process and from Python."""
+    noise: float | None = None
+    """Variance of a question's scores that chance in the fit leaves, over that of the scores in expectation."""
 
     @cached_property
     def dampings(self) -> dict[str, float]:

@@ -28,13 +28,15 @@ from whence.jobs.log import Log
 from whence.jobs.opened import Run, by_document
 from whence.jobs.query import query_gradients
 from whence.jobs.report import write_report
+from whence.jobs.report.corpus import document_tokens
+from whence.jobs.report.planted import Planted
 from whence.jobs.run import run
 from whence.jobs.score import score, self_influence
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
 from whence.jobs.stream import device_of
 from whence.jobs.training import epoch_seconds
-from whence.report.model import Recall, RecallRow
+from whence.report.trust import Recall, RecallRow
 
 NAMES = {
     "ekfac": "EK-FAC influence",
@@ -128,16 +130,18 @@ def demo(out: Path | str, log: Log | None = None) -> DemoResult:
         if query.metadata.get("fact") is not None
     }
     at_1, at_10 = table.at(1), table.at(10)
-    write_report(
-        result,
+    Planted(
+        model="the demo's model",
+        questions=session.questions_digest,
+        damping=str(session.curvature.damping),
+        documents=planted,
         recall=Recall(
             rows=[RecallRow(method=NAMES[name], at_1=at_1[name], at_10=at_10[name]) for name in scores],
             questions=table.questions,
             note=f"Over the facts learned, of {len(everything)} planted; {session.store.documents} documents.",
         ),
-        planted=planted,
-        name="the demo's model",
-    )
+    ).write(result.folder)
+    write_report(result)
     return DemoResult(result, planted, table, len(everything), time.monotonic() - began, spent / max(epoch, 1e-9))
 
 
@@ -157,7 +161,7 @@ def _scores_of_every_method(run: Run, facts: Sequence[Question], log: Log) -> di
     own = self_influence(identity, store, model=model, task=task, log=log)
     assert own is not None
     norms = np.sqrt(np.maximum(by_document(own[None].numpy(), store), 1e-30))
-    bm25 = FILTERS["bm25"]().fit(_document_tokens(run))
+    bm25 = FILTERS["bm25"]().fit(document_tokens(store))
     words = [session.tokenizer(q.prompt + q.completion, add_special_tokens=False)["input_ids"] for q in facts]
     return {
         "ekfac": raw["ekfac"],
@@ -166,11 +170,6 @@ def _scores_of_every_method(run: Run, facts: Sequence[Question], log: Log) -> di
         "bm25": np.stack([bm25.scores(np.array(tokens)) for tokens in words]),
         "random": np.zeros_like(raw["ekfac"]),  # all tied: expected recall under random order
     }
-
-
-def _document_tokens(run: Run) -> list[NDArray[np.int32]]:
-    store = run.session.store
-    return [np.concatenate([store.tokens(s) for s in store.sequences_of(d)]) for d in range(store.documents)]
 
 
 def says(model: nn.Module, parts: Sequence[QueryBatch]) -> NDArray[np.bool_]:

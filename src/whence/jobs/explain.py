@@ -80,20 +80,28 @@ def full_rank_query(curvature: Curvature, model: nn.Module, parts: Sequence[Quer
     return query_gradients(curvature, model, alone, task=task, rank="full")
 
 
-def rescore(
-    curvature: Curvature, model: nn.Module, query: Queries, store: TokenStore, documents: Sequence[int], task: Task
-) -> dict[int, float]:
-    """Full-rank raw scores of some documents against one query: their sequences' scores, added."""
+def meet(
+    curvature: Curvature, model: nn.Module, queries: Queries, store: TokenStore, documents: Sequence[int], task: Task
+) -> NDArray[np.float64]:
+    """Raw scores of some documents against some queries, ``[q d]``: their sequences' scores, added."""
     layers = curvature.tracked(model)
-    scorer = Scorer(query, layers)
-    totals = dict.fromkeys(documents, 0.0)
-    for batch in store.gather([s for document in documents for s in store.sequences_of(document)]):
+    scorer = Scorer(queries, layers)
+    place = {document: column for column, document in enumerate(documents)}
+    totals = np.zeros((len(queries), len(place)))
+    for batch in store.gather([s for document in place for s in store.sequences_of(document)]):
         batch = batch.to(device_of(model))
         scorer.begin(batch)
         likelihood_pass(model, layers, task, batch, scorer.update, data=store)
-        for document, value in zip(batch.document.tolist(), scorer.total[0].tolist(), strict=True):
-            totals[document] += value
+        for document, scores in zip(batch.document.tolist(), scorer.total.mT.double().cpu().numpy(), strict=True):
+            totals[:, place[document]] += scores
     return totals
+
+
+def rescore(
+    curvature: Curvature, model: nn.Module, query: Queries, store: TokenStore, documents: Sequence[int], task: Task
+) -> dict[int, float]:
+    """Full-rank raw scores of some documents against one query."""
+    return dict(zip(documents, meet(curvature, model, query, store, documents, task)[0].tolist(), strict=True))
 
 
 def explain(

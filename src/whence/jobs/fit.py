@@ -90,6 +90,7 @@ def fit(
     estimator = CURVATURES[curvature](tracked.layers, samples, STORED[store])
     for stage in estimator.stages():
         _run_stage(stage, model, tracked, task, data, settings, folder, units, world, log)
+    noise = None
     if estimator.damped and labels != "expected":  # then there is no noise but in the choice of data
         noise = _noise(estimator, model, tracked, task, data, lam, seed) if estimator.half else None
         estimator.notes.append(note_on_noise(noise, data.sequences, samples, labels))
@@ -102,6 +103,7 @@ def fit(
         settings=settings,
         counts=estimator.counts,
         notes=tuple(estimator.notes),
+        noise=noise,
     )
     for note in result.notes:
         log.note(note)

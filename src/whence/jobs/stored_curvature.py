@@ -5,6 +5,7 @@ curvature/  manifest.json   input-0000.safetensors {basis}   layer-0000.safetens
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def save_curvature(curvature: Curvature, folder: Path) -> None:
         "damped": curvature.damping is not None,
         "counts": curvature.counts,
         "notes": list(curvature.notes),
+        "noise": curvature.noise if curvature.noise is None or math.isfinite(curvature.noise) else None,
     }
     mark_finished(folder, files=sorted(files), facts=facts)
     shutil.rmtree(folder / "parts", ignore_errors=True)
@@ -74,4 +76,5 @@ def load_curvature(folder: Path, device: torch.device | str = "cpu") -> Curvatur
         settings=manifest.settings,
         counts=facts["counts"],
         notes=tuple(facts["notes"]),
+        noise=facts.get("noise"),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import platform
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -13,12 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from whence.artifacts.atomic import write_text
 from whence.data.examples import Examples
-from whence.jobs.report import _damping, _version, coverage_rows
+from whence.jobs.report.provenance import coverage_rows, damping_in_words, versions
 from whence.jobs.valuation import Valuation, ValueSettings
 from whence.jobs.value import agreement, predictions
 from whence.layers.select import named
@@ -133,9 +131,7 @@ def gallery(run: Valuation, *, labels: bool) -> Gallery:
         provenance={
             "weights": run.sources["model"],
             "data": run.sources["data"],
-            "whence": _version(),
-            "torch": str(torch.__version__),
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+            **versions(),
         },
     )
 
@@ -214,7 +210,10 @@ def _facts(run: Valuation, *, labels: bool) -> list[tuple[str, str, str]]:
         facts.append(("Validation examples", f"{len(run.valid):,}", run.settings.valid or ""))
         if len(run.valid) > 1:
             facts.append(("On those", percent(agreement(said, given)), agreed))
-    return [*facts, ("Damping", _damping(run.curvature), "added to every eigenvalue before the curvature is inverted")]
+    return [
+        *facts,
+        ("Damping", damping_in_words(run.curvature), "added to every eigenvalue before the curvature is inverted"),
+    ]
 
 
 def _left_out(train: Examples) -> list[str]:

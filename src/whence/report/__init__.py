@@ -10,18 +10,30 @@
 """
 
 from whence.report.html import render
-from whence.report.model import CoverageRow, Doc, Question, Recall, RecallRow, ReportData, Tail, Trust
+from whence.report.model import AnswerToken, Doc, Question, ReportData, Shared
 from whence.report.pieces import surface, vocabulary_style
+from whence.report.shape import Against, Fit, GroupRow, GroupTotals, Matrix, Tail
+from whence.report.trust import CheckRow, CoverageRow, Recall, RecallRow, Swept, Trust, Validation
 
 __all__ = [
+    "Against",
+    "AnswerToken",
+    "CheckRow",
     "CoverageRow",
     "Doc",
+    "Fit",
+    "GroupRow",
+    "GroupTotals",
+    "Matrix",
     "Question",
     "Recall",
     "RecallRow",
     "ReportData",
+    "Shared",
+    "Swept",
     "Tail",
     "Trust",
+    "Validation",
     "render",
     "surface",
     "vocabulary_style",

@@ -1,23 +1,19 @@
-"""What a document shows before any script runs: its facts, its badges, and its text about the peak, coloured.
-
-The closed row quotes a line around the token with most influence; the open row quotes more. With a script the open
-row is replaced by the whole text (`pages`); without one, and in print, this is what there is to read.
-"""
+"""A document quoted about its peak: what a reader without scripts sees of it, and what a crowded report keeps of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from whence.report.model import Doc, Question
-from whence.report.numbers import count, largest, level, level_class, percent, plain, signed
+from whence.report.numbers import largest, level, level_class, percent, plain, signed
 from whence.report.pieces import Piece, display, visible
 
 LINE = 150
-"""Characters quoted in a closed row."""
+"""Characters of an overview's quotation."""
 PASSAGE = 700
-"""Characters quoted in an open one without a script."""
+"""Characters quoted of a document where no script shows the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +31,9 @@ class Quote:
     runs: list[Run]
     before: bool
     after: bool
+    start: int = 0
+    stop: int = 0
+    """The tokens quoted."""
 
     @property
     def text(self) -> str:
@@ -42,28 +41,17 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """A number of a document: name, value, and what it means for who has not read the paper."""
-
-    name: str
-    value: str
-    meaning: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
-    """A document as the template draws it."""
+    """A document as the template draws it, for readers without scripts."""
 
-    anchor: str
     rank: int
     doc: Doc
     score: str
-    bar: int
-    """Score over the largest of its list, in percent."""
+    standing: str
+    """Its place among all documents, in words."""
     line: Quote
     passage: Quote
-    facts: list[Fact]
-    metadata: list[tuple[str, str]]
+    metadata: list[list[str]]
 
 
 def shown_on_tokens(values: Sequence[float], tokens: int) -> list[float]:
@@ -76,83 +64,51 @@ def shown_on_tokens(values: Sequence[float], tokens: int) -> list[float]:
     return [0.0, *values[: tokens - 1]] if values else []
 
 
-def rows(question: Question, side: str, docs: Sequence[Doc], anchor: str) -> list[Row]:
-    """The rows of one list, ``raises`` or ``lowers``, in the order given."""
-    top = largest(doc.score_per_copy for doc in docs)
-    return [_row(question, doc, side, rank, top, anchor) for rank, doc in enumerate(docs, start=1)]
+def rows(question: Question, docs: Sequence[Doc], most: int) -> list[Row]:
+    """The first rows of one end of the ranking, copies left out."""
+    own = [doc for doc in docs if doc.copy_of is None][:most]
+    return [_row(question, doc, rank) for rank, doc in enumerate(own, start=1)]
 
 
 def question_runs(question: Question) -> list[Run]:
     """Prompt and completion as tokens, the scored ones marked."""
-    scored = [*question.scored, *[False] * (len(question.tokens) - len(question.scored))]
-    styles = [
-        "scored" if mark else "special" if piece.kind == "special" else "" for mark, piece in _marked(question, scored)
-    ]
-    return _runs(display(question.tokens), styles)
+    pieces = display(question.tokens)
+    scored = [*question.scored, *[False] * (len(pieces) - len(question.scored))]
+    marks = zip(scored, pieces, strict=False)
+    return _runs(pieces, ["scored" if m else "special" if piece.kind == "special" else "" for m, piece in marks])
 
 
-def _marked(question: Question, scored: Sequence[bool]) -> Iterable[tuple[bool, Piece]]:
-    return zip(scored, display(question.tokens), strict=False)
+def metadata_rows(doc: Doc) -> list[list[str]]:
+    """Every column, as text that does not act."""
+    return [[visible(str(key)), visible(_text(value))] for key, value in doc.metadata.items()]
 
 
-def _row(question: Question, doc: Doc, side: str, rank: int, top: float, anchor: str) -> Row:
-    pieces = display(doc.tokens)
+def peak_of(doc: Doc) -> int:
+    """The token that the value of most influence in the document's own direction is drawn on; the first, without any."""
     values = shown_on_tokens(doc.by_token, len(doc.tokens))
-    if not values:
-        values = [0.0] * len(pieces)
+    sign = 1 if doc.score_per_copy >= 0 else -1
+    return max(range(len(values)), key=lambda k: sign * values[k], default=0) if largest(values) else 0
+
+
+def _row(question: Question, doc: Doc, rank: int) -> Row:
+    pieces = display(doc.tokens)
+    values = shown_on_tokens(doc.by_token, len(doc.tokens)) or [0.0] * len(pieces)
     scale = largest(values)
     styles = [
         level_class(level(value, scale)) or ("special" if piece.kind == "special" else "")
         for value, piece in zip(values, pieces, strict=True)
     ]
-    sign = 1 if doc.score_per_copy >= 0 else -1
-    peak = max(range(len(values)), key=lambda k: sign * values[k], default=0) if scale else 0
+    share, peak = doc.percentile / 100, peak_of(doc)
+    place = f"higher than {percent(share)}" if doc.score_per_copy >= 0 else f"lower than {percent(1 - share)}"
     return Row(
-        anchor=f"{anchor}-{side[0]}{rank}",
         rank=rank,
         doc=doc,
         score=signed(doc.score_per_copy),
-        bar=round(100 * abs(doc.score_per_copy) / top) if top else 0,
-        line=_quote(pieces, styles, peak, LINE, lead=50, special=False),
-        passage=_quote(pieces, styles, peak, PASSAGE, lead=250),
-        facts=_facts(question, doc, side),
-        metadata=[(visible(str(key)), visible(_text(value))) for key, value in doc.metadata.items()],
+        standing=place,
+        line=quote(pieces, styles, peak, LINE, lead=50, special=False),
+        passage=quote(pieces, styles, peak, PASSAGE, lead=250),
+        metadata=metadata_rows(doc),
     )
-
-
-def _facts(question: Question, doc: Doc, side: str) -> list[Fact]:
-    share = doc.percentile / 100
-    place = f"higher than {percent(share)}" if side == "raises" else f"lower than {percent(1 - share)}"
-    n = question.tail.n
-    facts = [
-        Fact(
-            "Score",
-            f"{signed(doc.score_per_copy)} nats per copy",
-            "change of log p(answer) when one more copy is added",
-        ),
-        Fact("Rank", place + (f" of {count(n)} documents" if n else "")),
-        Fact("Cosine", signed(doc.cosine), "score over the size of both gradients, in the curvature's own geometry"),
-        Fact(
-            "Self-normalised",
-            signed(doc.self_normalised),
-            "raw score over √self-influence: less in favour of documents that move everything",
-        ),
-        Fact("Raw score", signed(doc.score_raw), "per-copy score times the number of training sequences"),
-        Fact(
-            "Length", f"{count(len(doc.tokens))} tokens" + (f" in {doc.sequences} windows" if doc.sequences > 1 else "")
-        ),
-    ]
-    if doc.spurious:
-        facts.append(
-            Fact(
-                "One token carries it",
-                "read with care",
-                "‖a‖₂/‖a‖₁ of the per-token influences is above 2/3: in the paper a sign of a spurious sequence",
-            )
-        )
-    if doc.document == question.planted:
-        facts.append(Fact("Planted", "holds the answer", "this document is known to be the one that taught the fact"))
-    return facts
 
 
 def _text(value: Any) -> str:
@@ -165,7 +121,7 @@ def _text(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def _quote(
+def quote(
     pieces: Sequence[Piece], styles: Sequence[str], peak: int, room: int, lead: int, special: bool = True
 ) -> Quote:
     """As many whole tokens as fit in ``room`` characters, beginning ``lead`` characters before the peak if need be."""
@@ -187,7 +143,7 @@ def _quote(
     before, after = (
         any(special or piece.kind != "special" for piece in rest) for rest in (pieces[:start], pieces[stop:])
     )
-    return Quote(_runs(kept, [styles[k] for k in shown]), before=before, after=after)
+    return Quote(_runs(kept, [styles[k] for k in shown]), before, after, start, stop)
 
 
 def _back(pieces: Sequence[Piece], stop: int, room: int) -> int:

@@ -15,10 +15,19 @@ from typing import Any
 from markupsafe import Markup
 
 from whence.report.html import _asset, _day, _environment, _flat, policy
-from whence.report.model import CoverageRow
 from whence.report.numbers import largest
+from whence.report.trust import CoverageRow
 
-STYLES = ("base.css", "report.css", "narrow.css", "gallery.css")
+STYLES = (
+    "base.css",
+    "report.css",
+    "question.css",
+    "document.css",
+    "trust.css",
+    "narrow.css",
+    "print.css",
+    "gallery.css",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

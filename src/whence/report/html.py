@@ -19,35 +19,58 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from whence.report import excerpt, numbers
-from whence.report.charts import tail_chart
 from whence.report.excerpt import Row, Run
 from whence.report.model import Question, ReportData
-from whence.report.pages import check, page
+from whence.report.pages import LEVELS, Pages, check, documents, pages
 from whence.report.pieces import visible
 
-STYLES = ("base.css", "report.css", "narrow.css")
-SCRIPTS = ("numbers.js", "pages.js", "text.js", "heat.js", "report.js")
+STYLES = (
+    "base.css",
+    "report.css",
+    "question.css",
+    "document.css",
+    "figures.css",
+    "trust.css",
+    "narrow.css",
+    "print.css",
+)
+SCRIPTS = (
+    "numbers.js",
+    "pages.js",
+    "tip.js",
+    "text.js",
+    "heat.js",
+    "figures.js",
+    "shape.js",
+    "groups.js",
+    "document.js",
+    "list.js",
+    "answer.js",
+    "ticks.js",
+    "report.js",
+)
 """Joined into one script in this order, inside one function."""
 EARLY = 'document.documentElement.classList.add("js")'
-"""Runs before the first paint, so that what a script will fold away never flashes."""
+"""Runs before the first paint, so that what is only for readers without scripts never flashes."""
+
+PLAIN_ROWS = 400
+"""Documents in the whole report that readers without scripts are shown; at least `FEWEST` at each end of a ranking."""
+FEWEST = 3
 
 
 class View:
     """One question as the template draws it."""
 
-    def __init__(self, question: Question, number: int) -> None:
-        for doc in (*question.raises, *question.lowers):
-            check(question, doc)
+    def __init__(self, question: Question, number: int, packed: Pages, most: int) -> None:
         self.question = question
         self.number = number
         self.anchor = f"q{number}"
         self.runs: list[Run] = excerpt.question_runs(question)
-        self.raises: list[Row] = excerpt.rows(question, "raises", question.raises, self.anchor)
-        self.lowers: list[Row] = excerpt.rows(question, "lowers", question.lowers, self.anchor)
+        self.raises: list[Row] = excerpt.rows(question, question.raises, most)
+        self.lowers: list[Row] = excerpt.rows(question, question.lowers, most)
         self.scored = sum(question.scored)
-        self.tail = tail_chart(question.tail, "Tail of positive influence")
-        self.page = Markup(page(question))  # base64: none of its characters means anything to HTML
-        found = [row.rank for row in self.raises if row.doc.document == question.planted]
+        self.pages = packed
+        found = [rank for rank, doc in enumerate(question.raises, start=1) if doc.document == question.planted]
         self.found: int | None = found[0] if found else None
 
 
@@ -57,15 +80,22 @@ def render(data: ReportData) -> str:
     Raises:
         ValueError: A document's parts do not fit its tokens or layers; the message names them.
     """
+    for question in data.questions:
+        for doc in documents(question):
+            check(question, doc)
     style = "".join(_asset(name) for name in STYLES)
     script = '"use strict";\n(() => {\n' + "".join(_asset(name) for name in SCRIPTS) + "})();\n"
-    views = [View(question, number) for number, question in enumerate(data.questions, start=1)]
+    packed, detail = pages(data.questions)
+    most = max(FEWEST, PLAIN_ROWS // (2 * max(1, len(packed))))
+    numbered = enumerate(zip(data.questions, packed, strict=True), start=1)
+    views = [View(question, number, own, most) for number, (question, own) in numbered]
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             data=data,
             views=views,
+            held="" if detail == LEVELS[0] else str(detail),
             style=Markup(style),
             script=Markup(script),
             early=Markup(EARLY),
@@ -107,6 +137,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "level": lambda value, top: numbers.level_class(numbers.level(value, top)),
         "signed": numbers.signed,
         "plain": numbers.plain,
         "percent": numbers.percent,

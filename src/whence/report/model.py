@@ -2,7 +2,7 @@
 
 `dataclasses.asdict` gives JSON; no torch is needed. Every influence is in **nats per copy** unless its name says
 ``raw``: the change of the measurement when one more copy is added to the training data. So the parts of a document
-(`Doc.by_token`, `Doc.by_layer`, `Doc.heat`) add up to its `Doc.score_per_copy`.
+(`Doc.by_token`, `Doc.by_layer`, `Doc.heat`, `Doc.by_answer`) add up to its `Doc.score_per_copy`.
 
 Position or token? A value of *position* ``t`` belongs to the weight gradient that arises there, where token ``t + 1``
 is predicted. `by_token`, `heat` and `output_tokens` are indexed by position and are drawn on token ``t + 1``;
@@ -11,14 +11,20 @@ is predicted. `by_token`, `heat` and `output_tokens` are indexed by position and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+from whence.report.shape import Against, GroupTotals, Matrix, Tail
+from whence.report.trust import CoverageRow, Recall, Swept, Trust
 
-TAIL_POINTS = 400
-"""Points kept of a tail: more than a figure has pixels to show."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shared:
+    """Words that a document and a question have in common, in one order: token ranges, ends left out."""
+
+    document: tuple[int, int]
+    question: tuple[int, int]
+    words: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +34,11 @@ class Doc:
     document: int
     source: str
     row: int
+    """From 0, as the store counts."""
+    place: str
+    """Where it is, as a person counts: ``train.jsonl, line 12``."""
+    hash: str = ""
+    """Of what it says: exact copies share it."""
     tokens: list[str]
     """Surface text of each token (`pieces.surface`); undecodable bytes as ``<0xE2>`` or as surrogate escapes."""
     score_per_copy: float
@@ -36,6 +47,19 @@ class Doc:
     """Share of all documents with a lower score, in percent, 0 to 100."""
     cosine: float | None = None
     self_normalised: float | None = None
+    self_influence: float | None = None
+    bm25_rank: int | None = None
+    """Its place among all documents in a search for the question's own words, from 1; None where not searched."""
+    quotes_answer: bool = False
+    """Whether it holds the answer word for word."""
+    shared: list[Shared] = field(default_factory=list)
+    """Longest first; tokens of `Question.tokens`."""
+    times: int = 1
+    """Documents that say this, itself included: exact copies anywhere in the data, near ones among those shown."""
+    copy_of: int | None = None
+    """The document that it is folded under, as a copy; None where it stands for itself."""
+    similarity: float = 1.0
+    """To that document: Jaccard similarity of their runs of five words."""
     spurious: bool = False
     """The paper's flag: ‖a‖₂ / ‖a‖₁ > 2/3, one token carries the score."""
     sequences: int = 1
@@ -46,6 +70,8 @@ class Doc:
     """Which tokens carried loss; empty means all but the first."""
     by_token: list[float] = field(default_factory=list)
     """Of position t, drawn on token t + 1. As many as tokens, or one fewer; empty when not computed."""
+    by_answer: list[float] = field(default_factory=list)
+    """One a token of `Question.answer`, which add up to the score; empty when not computed."""
     by_layer: list[float] = field(default_factory=list)
     """One a layer of `Question.layers`; empty when not computed."""
     heat: list[list[float]] = field(default_factory=list)
@@ -58,39 +84,14 @@ class Doc:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tail:
-    """Positive influences, largest first, and the rank each of the kept ones has among all documents."""
+class AnswerToken:
+    """One scored token of a question: a measurement of its own, and a part of the question's."""
 
-    values: list[float]
-    ranks: list[int]
-    """1 is the largest; ``ranks[k] / n`` is the share of documents with at least ``values[k]``."""
-    n: int
-    positive: int
-    share_top_1pct: float
-    """Share of the sum of positive influence held by the highest-scoring 1 % of all n documents, 0 to 1."""
-
-    @classmethod
-    def of(cls, scores: Iterable[float]) -> Tail:
-        """The tail of all documents' scores, thinned evenly in log rank.
-
-        Example:
-            >>> tail = Tail.of([3.0, -1.0, 1.0])
-            >>> tail.values, tail.ranks, tail.n, tail.share_top_1pct
-            ([3.0, 1.0], [1, 2], 3, 0.75)
-        """
-        every = np.asarray(list(scores) if not isinstance(scores, np.ndarray) else scores, dtype=np.float64)
-        high = np.sort(every[every > 0])[::-1]
-        if not len(high):
-            return cls(values=[], ranks=[], n=len(every), positive=0, share_top_1pct=0.0)
-        keep = np.unique(np.geomspace(1, len(high), TAIL_POINTS).round().astype(int)) - 1
-        top = high[: -(-len(every) // 100)]
-        return cls(
-            values=[float(f"{value:.5g}") for value in high[keep]],
-            ranks=[int(rank) + 1 for rank in keep],
-            n=len(every),
-            positive=len(high),
-            share_top_1pct=float(top.sum() / high.sum()),
-        )
+    text: str
+    log_p: float
+    """Its log-probability after all before it; with a minus where it is the alternative's. They add up to f."""
+    position: int | None
+    """Its place in `Question.tokens`; None where it is the alternative's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +110,16 @@ class Question:
     """Highest score first."""
     lowers: list[Doc]
     """Lowest score first."""
+    answer: list[AnswerToken] = field(default_factory=list)
+    """What `Doc.by_answer` is split into; empty when not computed."""
+    leaders: list[Doc] = field(default_factory=list)
+    """Documents at neither end that lead for a token of the answer; they have text and scores, and no other parts."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    noise: float | None = None
+    """Standard deviation of a score, in nats per copy, that the sampling of labels is estimated to leave."""
+    swept: list[Swept] = field(default_factory=list)
+    totals: list[GroupTotals] = field(default_factory=list)
+    against: list[Against] = field(default_factory=list)
     rather_than: str | None = None
     planted: int | None = None
     """The document known to hold the answer, listed or not, as in the demo; None where nothing was planted."""
@@ -116,57 +127,9 @@ class Question:
     """Documents with a score above −log p(answer), which no change of the model can reach."""
     layers: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
-    """Names of the rows of `Doc.heat`."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CoverageRow:
-    """One kind of parameter: whether gradients through it were counted, and if not, why."""
-
-    kind: str
-    parameters: int
-    share: float
-    """Of all parameters, 0 to 1."""
-    tracked: bool
-    reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecallRow:
-    """How often one method put the planted document first, or among the first ten."""
-
-    method: str
-    at_1: float
-    at_10: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recall:
-    """The demo's table; the method of this report comes first."""
-
-    rows: list[RecallRow]
-    questions: int
-    """Questions with a planted answer that the rates are taken over."""
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trust:
-    """What a sceptical reader asks first. A field left empty is shown as not recorded."""
-
-    dtype: str = ""
-    damping: str = ""
-    noise: str = ""
-    """The estimate of label-sampling noise, as a sentence."""
-    documents: int = 0
-    sequences: int = 0
-    tokens: int = 0
-    windowed: int = 0
-    """Documents longer than the context, read as several windows whose scores were added."""
-    unscored: int = 0
-    """Documents in which no token carried loss."""
-    limit: int | None = None
-    """The documents that were to be read of the training data at most; None when all were."""
+    """Names of the rows of `Doc.heat`: depth and kind, ``3 attention``."""
+    group_of: list[int] = field(default_factory=list)
+    """Which of them each of `layers` is in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,3 +153,5 @@ class ReportData:
     """What a reader must not miss; shown above everything."""
     notes: list[str] = field(default_factory=list)
     recall: Recall | None = None
+    matrices: list[Matrix] = field(default_factory=list)
+    """Groups of questions against groups of documents, one a grouping of the documents."""

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from string import ascii_lowercase
 
 from whence.jobs.plan.workload import Workload
-from whence.jobs.report import layer_groups
+from whence.jobs.report.question import layer_groups
 from whence.report.html import render
-from whence.report.model import Doc, Question, ReportData, Tail
+from whence.report.model import Doc, Question, ReportData
+from whence.report.shape import Tail
 
 LETTERS = 3
 """Of a token, after its space."""
@@ -59,6 +60,7 @@ def _doc(number: int, tokens: int, layers: list[str], groups: int, draw: random.
         document=number,
         source="x" * 40,
         row=number,
+        place="x" * 50,
         tokens=_words(tokens, draw),
         score_per_copy=draw.random(),
         score_raw=draw.random(),

@@ -108,8 +108,7 @@ function heatMap(doc, groups, look) {
       mark.setAttribute("height", g < 0 ? tall - head : high - 1);
       if (g >= 0) mark.setAttribute("y", head + g * high);
       const value = g < 0 ? columns[k] : cells[g][k];
-      const spot = { left: event.clientX, top: event.clientY - 12, width: 0, bottom: event.clientY + 12 };
-      showTip(spot, el("b", { class: value > 0 ? "up" : value < 0 ? "down" : "" }, `${signed(value)} nats per copy`), `${g < 0 ? "all layers" : name(g)} × token ${k} `, quoted(doc.tokens[k]));
+      showTip(around(event), amount(value), `${g < 0 ? "all layers" : name(g)} × token ${k} `, quoted(doc.tokens[k]));
     });
     const leave = () => look(-1);
     picture.addEventListener("pointerleave", leave);
@@ -141,8 +140,11 @@ function heatMap(doc, groups, look) {
 /** Depth of a layer, told from the first number in its name: model.layers.7.mlp.up_proj → 7. */
 const depth = (name) => name.match(/(?:^|[._])(\d+)(?=[._]|$)/)?.[1] ?? "";
 
-/** Bars, one a layer in the model's order, with a line wherever a new block begins. */
-function layerStrip(names, amounts, caption) {
+/** Where a new block begins among layers, and what it is called. */
+const blocks = (names) => names.map((name, k) => (k === 0 || depth(name) !== depth(names[k - 1]) ? [k, depth(name)] : null)).filter(Boolean);
+
+/** Bars in an order that means something, with a line and a name wherever `marks` says so. */
+function strip(title, caption, names, amounts, marks, kind) {
   const most = amounts.reduce((best, value, k) => (Math.abs(value) > Math.abs(amounts[best]) ? k : best), 0);
   let at = -1;
   const [high, low] = [Math.max(0, ...amounts), Math.min(0, ...amounts)];
@@ -157,18 +159,17 @@ function layerStrip(names, amounts, caption) {
     // The scale: both ends, and zero where it lies apart from them.
     const ends = [[high, 2], [low, tall - 2]].filter(([value]) => value);
     const ticks = ends.every(([, y]) => Math.abs(y - zero) > 11) ? [...ends, [0, zero]] : ends;
-    const starts = names.map((name, k) => (k === 0 || depth(name) !== depth(names[k - 1]) ? k : -1)).filter((k) => k >= 0);
-    const every = Math.ceil((starts.length * 26) / wide) || 1;
+    const every = Math.ceil((marks.length * 26) / wide) || 1;
     const mark = svg("rect", { class: "mark", y: 1, height: tall - 2, width: broad, visibility: "hidden" });
     const picture = svg(
       "svg",
-      { width: left + wide + 2, height: tall + 16, viewBox: `${-left - 1} 0 ${left + wide + 2} ${tall + 16}`, role: "img", tabindex: 0, "aria-label": `One bar a layer, ${amounts.length} of them. Most influence: ${names[most]}, ${signed(amounts[most])} nats per copy. Arrow keys move from layer to layer.` },
+      { width: left + wide + 2, height: tall + 16, viewBox: `${-left - 1} 0 ${left + wide + 2} ${tall + 16}`, role: "img", tabindex: 0, "aria-label": `One bar a ${kind}, ${amounts.length} of them. Most influence: ${names[most]}, ${signed(amounts[most])} nats per copy. Arrow keys move from ${kind} to ${kind}.` },
       svg("rect", { class: "back", width: wide, height: tall }),
       ...ticks.map(([value, y]) => svg("text", { class: "tick", x: -5, y: Math.max(8, Math.min(tall, y + 3.5)), "text-anchor": "end" }, signed(value))),
-      ...starts.filter((k) => k > 0).map((k) => svg("line", { class: "block", x1: k * broad, x2: k * broad, y1: 0, y2: tall + 4 })),
+      ...marks.filter(([k]) => k > 0).map(([k]) => svg("line", { class: "block", x1: k * broad, x2: k * broad, y1: 0, y2: tall + 4 })),
       ...bars(amounts, unit, zero, (k) => [k * broad + broad * 0.12, broad * 0.76], true),
       svg("line", { class: "zero", x1: 0, x2: wide, y1: zero, y2: zero }),
-      ...starts.map((k, block) => (block % every || !depth(names[k]) ? "" : svg("text", { x: k * broad + 3, y: tall + 12 }, depth(names[k])))).filter(Boolean),
+      ...marks.map(([k, name], number) => (number % every || !name ? "" : svg("text", { x: k * broad + 3, y: tall + 12 }, name))).filter(Boolean),
       mark,
     );
     const look = (k) => {
@@ -177,8 +178,7 @@ function layerStrip(names, amounts, caption) {
       if (k < 0) return hideTip();
       mark.setAttribute("x", k * broad);
       const box = picture.getBoundingClientRect();
-      const spot = { left: box.left + left + k * broad, width: broad, top: box.top, bottom: box.bottom };
-      showTip(spot, el("b", { class: amounts[k] > 0 ? "up" : "down" }, `${signed(amounts[k])} nats per copy`), names[k]);
+      showTip({ left: box.left + left + k * broad, width: broad, top: box.top, bottom: box.bottom }, amount(amounts[k]), names[k]);
     };
     picture.addEventListener("pointermove", (event) => {
       const k = Math.floor((event.clientX - picture.getBoundingClientRect().left - left - 1) / broad);
@@ -194,5 +194,8 @@ function layerStrip(names, amounts, caption) {
     return picture;
   }
 
-  return drawn(el("figure", { class: "strip" }, el("figcaption", {}, el("b", {}, "Layers. "), caption)), draw);
+  return drawn(el("figure", { class: "strip" }, el("figcaption", {}, el("b", {}, title), " ", caption)), draw);
 }
+
+const layerStrip = (names, amounts, caption) => strip("Layers.", caption, names, amounts, blocks(names), "layer");
+const answerStrip = (tokens, amounts, caption) => strip("Answer tokens.", caption, tokens, amounts, [], "token");

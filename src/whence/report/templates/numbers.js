@@ -27,7 +27,19 @@ function plain(value) {
   return `${minus}${mantissa.toFixed(2)} × 10${raised(power)}`;
 }
 const signed = (value) => (value > 0 ? "+" : "") + plain(value);
-const percent = (share) => `${share >= 0.0995 || share === 0 ? Math.round(100 * share) : (100 * share).toFixed(1)}\u202f%`;
+/** A share in percent: more digits near both ends, never rounded up to the whole. As numbers.py prints it. */
+function percent(share) {
+  if (!Number.isFinite(share)) return "–";
+  const hundredths = share * 100;
+  const near = Math.min(hundredths, 100 - hundredths);
+  const few = near >= 1 ? 1 : Math.min(4, Math.max(2, Math.ceil(-Math.log10(near))));
+  const digits = near === 0 || (hundredths >= 10 && hundredths <= 99) ? 0 : few;
+  const text = hundredths.toFixed(digits);
+  return `${Number(text) >= 100 && hundredths < 100 ? "> 99.9999" : text}\u202f%`;
+}
+/** Whole numbers with thin spaces between thousands. */
+const count = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+const plural = (number, thing) => `${count(number)} ${thing}${number === 1 ? "" : "s"}`;
 
 const largest = (values) => values.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
 const total = (values) => values.reduce((sum, value) => sum + value, 0);

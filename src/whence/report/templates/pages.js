@@ -1,17 +1,22 @@
-// Pages of documents: unpacked when their question is opened, kept from then on.
+// Pages: unpacked when they are wanted, kept from then on.
 
-const pages = new Map();
+const unpacked = new Map();
 
-/** The documents of one question, {raises, lowers, layers, groups}; rejected where the browser cannot inflate. */
+/** What a compressed page holds; rejected where the browser cannot inflate. */
 function openPage(id) {
-  if (!pages.has(id)) pages.set(id, unpack(find(`#${id}`).textContent));
-  return pages.get(id);
+  if (!unpacked.has(id)) unpacked.set(id, unpack(find(`#${id}`).textContent));
+  return unpacked.get(id);
 }
 
 async function unpack(text) {
   const packed = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   return JSON.parse(await new Response(stream).text());
+}
+
+/** The text page that a document of a question lies in, and the document in it. */
+async function openText(number, index, chunk) {
+  return (await openPage(`texts-${number}-${Math.floor(index / chunk)}`))[index % chunk];
 }
 
 /** Whole numbers of a step, back as values. */

@@ -4,78 +4,84 @@ const views = all(".view");
 const questions = all(".view.question");
 const current = () => find(".view.on") ?? views[0];
 
-/** Show one view; an address of a document (#q3-l2) opens it there. */
-function route() {
-  const name = decodeURIComponent(location.hash.slice(1));
+/** Show one view. An address is a view, and of a question perhaps a document or a panel: #q3/doc-4711, #q3/shape. */
+async function route() {
+  const [name, part] = decodeURIComponent(location.hash.slice(1)).split("/");
   const target = name ? document.getElementById(name) : null;
   if (target?.id === "main" && find(".view.on")) return target.focus(); // the skip link
   const view = target?.closest(".view") ?? find("#overview") ?? questions[0] ?? views[0];
-  for (const other of views) other.classList.toggle("on", other === view);
+  const other = !view.classList.contains("on");
+  for (const one of views) one.classList.toggle("on", one === view);
   for (const link of all("nav a")) {
     if (link.hash === `#${view.id}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   find("#jump").value = view.id;
   hideTip();
-  if (view.classList.contains("question")) enter(view);
-  const doc = target?.closest(".doc");
-  if (doc) {
-    side(view, doc.closest(".panel").dataset.side);
-    go(doc);
-  } else if (name) scrollTo(0, 0);
+  if (view.id === "list") drawTicks();
+  if (other || !part) scrollTo(0, 0);
+  if (view.classList.contains("question")) await enter(view, part);
 }
 
-/** First sight of a question: its leading document is open, its layers are drawn. */
-async function enter(view) {
-  if (view.dataset.seen) return;
-  view.dataset.seen = "yes";
-  const first = find(".panel.on .doc", view);
-  if (first && !location.hash.includes("-")) first.open = true;
+/** First sight of a question draws its lists; its leading document is open, or the one that the address names. */
+async function enter(view, part) {
+  let asked;
   try {
-    const page = await openPage(view.dataset.page);
-    const docs = page.raises.filter((doc) => doc.layers).map((doc) => values(doc.layers));
-    if (!docs.length) return;
-    const mean = page.layers.map((_, k) => total(docs.map((layers) => layers[k])) / docs.length);
-    const strip = layerStrip(page.layers, mean, `Mean over the ${docs.length} documents shown that raise this answer, in nats per copy; numbers are blocks.`);
-    const profile = find(".profile", view);
-    profile.replaceWith(strip);
-    strip.classList.add("profile");
+    asked = await openQuestion(view);
   } catch (problem) {
-    view.dataset.flat = "yes"; // excerpts stay
-  }
-}
-
-/** Fill an opened document with all its text and figures, once. */
-async function fill(details) {
-  if (details.dataset.full) return;
-  details.dataset.full = "yes";
-  const view = details.closest(".view");
-  const reader = find(".reader", details);
-  let page;
-  try {
-    page = await openPage(view.dataset.page);
-  } catch (problem) {
-    reader.append(el("p", { class: "fine" }, "This browser cannot unpack the whole text; this is the part about the token with most influence."));
+    find(".panel", view).replaceChildren(el("p", { class: "empty" }, "This browser cannot unpack the documents. A newer one can; and with scripts turned off the first of them are shown."));
     return;
   }
-  const doc = page[details.closest(".panel").dataset.side][Number(details.dataset.index)];
-  let map = null;
-  const text = tokenText(doc, (k) => map?.show(k));
-  reader.replaceChildren(text.node);
-  if (doc.heat) {
-    map = heatMap(doc, page.groups, (k) => text.look(k));
-    reader.append(map.node);
+  if (!view.dataset.seen) {
+    view.dataset.seen = "yes";
+    const tail = tailPlot(asked.index, true);
+    if (tail) find(".tailbox", view).append(tail);
+    answerBar(asked);
+    columnChoice(asked);
+    await asked.draw();
+    if (!part?.startsWith("doc-")) {
+      const first = find(".panel.on .doc", view);
+      if (first) first.open = true;
+    }
   }
-  if (doc.layers) reader.append(layerStrip(page.layers, values(doc.layers), "This document, in nats per copy; numbers are blocks."));
+  if (part?.startsWith("doc-")) {
+    const row = asked.reveal(Number(part.slice(4)));
+    if (row) {
+      side(view, row.closest(".panel").dataset.side);
+      go(row);
+    } else find("[role=status]", view).textContent = "That document is not in this report.";
+  } else if (part) side(view, part);
 }
 
-function side(view, name) {
+/** What the documents of a question can be ranked by, where more than the score was computed. */
+function columnChoice(asked) {
+  const there = Object.keys(COLUMNS).filter((name) => name === "score" || asked.index.docs.some((doc) => doc[name] != null));
+  const label = find(".column", asked.view);
+  asked.columns = there.length > 1;
+  label.hidden = !asked.columns;
+  const select = find("select", label);
+  select.replaceChildren(...there.map((name) => el("option", { value: name }, COLUMNS[name].name)));
+  select.addEventListener("change", () => {
+    asked.column = select.value;
+    asked.rank();
+    asked.draw();
+  });
+}
+
+async function side(view, name) {
+  if (!find(`.panel[data-side="${CSS.escape(name)}"]`, view)) return;
   for (const panel of all(".panel", view)) panel.classList.toggle("on", panel.dataset.side === name);
   for (const tab of all("[role=tab]", view)) {
-    const on = tab.getAttribute("aria-controls").endsWith(name);
+    const on = tab.id.endsWith(`-${name}`);
     tab.setAttribute("aria-selected", String(on));
     tab.tabIndex = on ? 0 : -1;
   }
+  view.dataset.side = name;
+  const panel = find(`[data-side=${name}]`, view);
+  if (panel.dataset.seen || name === "raises" || name === "lowers") return;
+  panel.dataset.seen = "yes";
+  const asked = await openQuestion(view);
+  (name === "groups" ? drawGroups : drawShape)(asked);
 }
 
 /** Open a document, bring it up and put the keyboard on it. */
@@ -88,10 +94,15 @@ function go(doc) {
 
 let walked = null;
 function step(by) {
-  const docs = all(".panel.on li:not([hidden]) > .doc", current());
+  const rows = () => all(".panel.on .doc", current());
+  let docs = rows();
   if (!docs.length) return;
   const here = docs.indexOf(document.activeElement?.closest?.(".doc") ?? walked);
   const open = here < 0 ? docs.findIndex((doc) => doc.open) : here;
+  if (open + by >= docs.length) {
+    find(".panel.on .more:not([hidden])", current())?.click();
+    docs = rows();
+  }
   const next = docs[Math.max(0, Math.min(docs.length - 1, open + by))] ?? docs[0];
   if (docs[open] && docs[open] !== next) docs[open].open = false;
   walked = next;
@@ -104,29 +115,11 @@ function question(by) {
   if (next) location.hash = next.id;
 }
 
-/** Keep the documents whose text, source or metadata hold every word that was typed. */
 async function search(view, typed) {
-  const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
-  const page = await openPage(view.dataset.page).catch(() => null);
+  const asked = await openQuestion(view);
+  asked.words = typed.toLowerCase().split(/\s+/).filter(Boolean);
   if (find(".search input", view).value !== typed) return; // typed on meanwhile
-  const counts = {};
-  for (const panel of all(".panel", view)) {
-    const items = all(".docs > li", panel);
-    let left = 0;
-    for (const item of items) {
-      const doc = find(".doc", item);
-      const text = page?.[panel.dataset.side][Number(doc.dataset.index)].tokens.join("") ?? find(".passage", doc)?.textContent ?? "";
-      const about = `${find(".from", doc).textContent} ${find(".meta", doc).textContent}`;
-      const hay = `${text} ${about}`.toLowerCase();
-      item.hidden = !words.every((word) => hay.includes(word));
-      left += !item.hidden;
-    }
-    const none = find(".nothing", panel);
-    if (none) none.hidden = left > 0 || !words.length;
-    find(`#${view.id}-tab-${panel.dataset.side} .n`).textContent = words.length ? `${left} of ${items.length}` : items.length;
-    counts[panel.dataset.side] = left;
-  }
-  find("[role=status]", view).textContent = words.length ? `${counts.raises} documents that raise it match, ${counts.lowers} that lower it` : "";
+  await asked.draw();
 }
 
 function theme() {
@@ -139,17 +132,22 @@ function theme() {
   find("#theme span").textContent = ` ${next}`;
 }
 
+const other = (name) => (name === "raises" ? "lowers" : "raises");
+const after = { groups: "shape", shape: "raises" };
 const keys = {
   j: () => step(1),
   k: () => step(-1),
-  s: () => find(".tabs [aria-selected=false]", current())?.click(),
+  s: () => side(current(), other(current().dataset.side ?? "raises")),
+  g: () => side(current(), after[current().dataset.side] ?? "groups"),
+  x: () => (document.activeElement?.closest?.(".doc") ?? walked)?.querySelector(".tick").click(),
   n: () => question(1),
   p: () => question(-1),
+  a: () => find(".chip[tabindex='0']", current())?.focus(),
   "/": () => find(".search input", current())?.focus(),
   "?": () => find("#keys").showModal(),
 };
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest?.("input, select, textarea");
+  const typing = event.target.closest?.("input:not([type=checkbox]), select, textarea");
   if (event.key === "Escape") {
     hideTip();
     if (typing?.type === "search") {
@@ -163,17 +161,24 @@ document.addEventListener("keydown", (event) => {
   keys[event.key]();
 });
 
-document.addEventListener("toggle", (event) => event.target.matches?.(".doc[open]") && fill(event.target), true);
+/** Opening a document draws it, and makes the address one that leads back to it. */
+document.addEventListener("toggle", (event) => {
+  const doc = event.target;
+  if (!doc.matches?.("details.doc[open]")) return;
+  fillDocument(doc);
+  if (doc.contains(document.activeElement)) history.replaceState(null, "", `#${doc.id}`);
+}, true);
 for (const view of questions) {
   const tabs = all("[role=tab]", view);
   tabs.forEach((tab, k) => {
-    find(`#${tab.getAttribute("aria-controls")}`).setAttribute("role", "tabpanel");
-    tab.addEventListener("click", () => side(view, tab.getAttribute("aria-controls").split("-").pop()));
+    tab.addEventListener("click", () => side(view, tab.id.split("-").pop()));
     tab.addEventListener("keydown", (event) => {
-      if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+      const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!by) return;
       event.preventDefault();
-      tabs[1 - k].click();
-      tabs[1 - k].focus();
+      const next = tabs[(k + by + tabs.length) % tabs.length];
+      next.click();
+      next.focus();
     });
   });
   find(".search input", view).addEventListener("input", (event) => search(view, event.target.value));
@@ -182,11 +187,10 @@ find("#jump").addEventListener("change", (event) => (location.hash = event.targe
 find("#theme").addEventListener("click", theme);
 find("#help").addEventListener("click", keys["?"]);
 find("#close").addEventListener("click", () => find("#keys").close());
-const copy = find(".copy");
-if (copy && navigator.clipboard) {
-  copy.hidden = false;
-  copy.addEventListener("click", () => navigator.clipboard.writeText(find(".command code").textContent).then(() => (copy.textContent = "Copied")));
-}
+const command = find(".command");
+if (command) command.append(copyButton(find("code", command)));
+restoreTicks();
+keepTicks();
 addEventListener("scroll", scrolled, { passive: true });
 addEventListener("hashchange", route);
 route();

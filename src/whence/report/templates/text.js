@@ -18,34 +18,15 @@ const VIEWS = {
   },
 };
 
-const tip = find("#tip");
-let tipSince = 0;
-const hideTip = () => (tip.hidden = true);
-/** Scrolling takes the tip away, unless it was the keyboard's own move that scrolled. */
-const scrolled = () => performance.now() - tipSince > 200 && hideTip();
-
-/** Show the tip beside a rectangle, inside the window. */
-function showTip(box, ...content) {
-  tip.replaceChildren(...content);
-  tip.hidden = false;
-  tipSince = performance.now();
-  const { width, height } = tip.getBoundingClientRect();
-  const above = box.top - height - 8;
-  tip.style.left = `${Math.max(8, Math.min(box.left + box.width / 2 - width / 2, innerWidth - width - 8))}px`;
-  tip.style.top = `${above > 60 ? above : Math.min(box.bottom + 8, innerHeight - height - 8)}px`;
-}
-
-/** A token as text with its spaces and line breaks to be seen. */
-const quoted = (text) => el("code", {}, text.replaceAll(" ", "␣").replaceAll("\n", "↵").replaceAll("\t", "⇥"));
-
-/** The reader of one document. `onToken(k)` is told which token is being looked at, or −1. */
-function tokenText(doc, onToken) {
+/** The reader of one document's text, whose whole score is `score`. `onToken(k)` is told which token is looked at, or −1. */
+function tokenText(doc, score, onToken) {
   const names = Object.keys(doc.views);
   const text = el("p", { class: doc.tokens.length > 1500 ? "tokens very-long" : "tokens", dir: "auto", role: "group", tabindex: "-1" });
   const convention = el("p", { class: "fine convention" });
   const legend = el("div", { class: "legend", "aria-hidden": "true" });
   const unread = new Set(doc.unscored ?? []);
   const windows = new Set(doc.windows ?? []);
+  const inRun = new Set((doc.shared ?? []).flatMap(([from, to]) => Array.from({ length: to - from }, (_, k) => from + k)));
   let view = names[0] ?? null;
   let shown = [];
   let at = -1;
@@ -65,13 +46,14 @@ function tokenText(doc, onToken) {
     shown = view ? values(doc.views[view]) : [];
     const top = largest(shown);
     spans.forEach((span, k) => {
-      const marks = [levelClass(level(shown[k] ?? 0, top)), doc.kinds[k], unread.has(k) && "unread", windows.has(k) && "window"];
+      const marks = [inRun.has(k) && "shared", levelClass(level(shown[k] ?? 0, top)), doc.kinds[k], unread.has(k) && "unread", windows.has(k) && "window"];
       const name = marks.filter(Boolean).join(" ");
       if (name) span.className = name;
       else span.removeAttribute("class");
     });
     paintLegend(legend, top);
-    convention.replaceChildren(...(view ? [VIEWS[view].says + sums(doc, view)] : ["Influence per token was not computed in this run."]));
+    convention.replaceChildren(...(view ? [VIEWS[view].says + sums(doc, view, score)] : ["Influence by token is not in this report for this document."]));
+    if (doc.cut) convention.append(` ${plural(doc.cut[0] + doc.cut[1], "token")} of the text ${doc.cut[0] + doc.cut[1] === 1 ? "is" : "are"} left out, ${count(doc.cut[0])} before and ${count(doc.cut[1])} after.`);
     if (unread.size) convention.append(" Pale, slanted tokens were read but carried no loss of their own.");
     if (windows.size) convention.append(" A bar marks where a new window of the context begins.");
     const label = view ? `Text, coloured by influence (${VIEWS[view].name}). ` : "Text. ";
@@ -103,7 +85,7 @@ function tokenText(doc, onToken) {
       const all = total(shown.map(Math.abs));
       const share = all && shown[k] ? ` · ${percent(Math.abs(shown[k]) / all)} of all |values|` : "";
       const first = VIEWS[view].shift === 1 && k === 0;
-      parts.push(el("b", { class: shown[k] > 0 ? "up" : shown[k] < 0 ? "down" : "" }, first ? "no value" : `${signed(shown[k])} nats per copy${share}`));
+      parts.push(first ? el("b", {}, "no value") : amount(shown[k], `nats per copy${share}`));
       if (first) parts.push("nothing predicts the first token");
       else if (VIEWS[view].shift === 1) parts.push("position ", String(k - 1), " reads ", says(k - 1), " and predicts token ", String(k), " ", says(k));
       else parts.push("token ", String(k), " ", says(k), ", as it is read", ...onward(k));
@@ -131,13 +113,13 @@ function tokenText(doc, onToken) {
 
   const tools = el("div", { class: "tools" }, names.length > 1 ? viewSwitch(names, (name) => ((view = name), paint())) : el("span"), legend);
   paint();
-  return { node: el("div", {}, tools, text, convention), look: (k) => look(k, false) };
+  return { node: el("div", {}, tools, text, convention), text, spans, look: (k) => look(k, false) };
 }
 
 /** What the values add up to, beside the score: a reader should see when a split is not exact. */
-function sums(doc, view) {
-  if (view === "input" || doc.total == null) return "";
-  return ` Tokens add up to ${signed(doc.views[view].sum)} (score ${signed(doc.total)}).`;
+function sums(doc, view, score) {
+  if (view === "input" || score == null) return "";
+  return ` Tokens add up to ${signed(doc.views[view].sum)} (score ${signed(score)}).`;
 }
 
 function viewSwitch(names, choose) {
@@ -168,4 +150,27 @@ function paintLegend(legend, top) {
   if (!top) return legend.replaceChildren();
   const steps = Array.from({ length: 17 }, (_, k) => el("i", { class: levelClass(k - 8) }));
   legend.replaceChildren(`lowers ${signed(-top)}`, el("span", {}, ...steps), `${signed(top)} raises`);
+}
+
+/** A line of a document about the token with most influence, coloured: what a closed row quotes. */
+function excerpt(doc, sign) {
+  const shown = doc.views.gradient ? values(doc.views.gradient) : doc.tokens.map(() => 0);
+  const top = largest(shown);
+  const peak = top ? shown.reduce((best, value, k) => (sign * value > sign * shown[best] ? k : best), 0) : 0;
+  let start = peak;
+  for (let spent = 0; start > 0 && spent + doc.tokens[start - 1].length <= 50; start--) spent += doc.tokens[start - 1].length;
+  if (doc.tokens.slice(0, start).join("").length < 20) start = 0;
+  else for (let k = start; k < peak; k++) if (/^\s/.test(doc.tokens[k])) { start = k; break; } // begin with a word
+  const line = [];
+  let stop = start;
+  for (let spent = 0; stop < doc.tokens.length && spent < 220; spent += doc.tokens[stop++].length) {
+    if (doc.kinds[stop] === "special") continue;
+    const words = doc.tokens[stop].replace(/\s+/g, " ").slice(0, 300);
+    const style = levelClass(level(shown[stop], top));
+    line.push(style ? el("span", { class: style }, words) : words);
+  }
+  const left = (from, to) => doc.tokens.slice(from, to).some((token, k) => doc.kinds[from + k] !== "special" && token.trim());
+  if (left(0, start) || doc.cut?.[0]) line.unshift(el("bdi", { class: "cut" }, "… "));
+  if (left(stop) || doc.cut?.[1]) line.push(el("bdi", { class: "cut" }, " …"));
+  return line;
 }

@@ -1,0 +1,152 @@
+"""What a report asks of all documents at once: how long, how often, in which groups, how like the question."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whence.data.filters import FILTERS
+from whence.data.filters.postings import Filter
+from whence.data.rows import row_name
+from whence.data.store import TokenStore
+from whence.data.table import PREFIX
+from whence.jobs.documents import read_self_influence, self_folder
+from whence.jobs.session import Session
+from whence.report.pieces import display
+from whence.report.words import script_of
+
+MOST_TOKENS = 20_000_000
+"""Training tokens up to which documents are searched and told apart by script: seconds, and memory like the text's."""
+HEAD = 200
+"""Tokens that a document's script is told from."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Every document in one group."""
+
+    by: str
+    names: list[str]
+    of: NDArray[np.int64]
+    """Document → its group's place in ``names``, ``[documents]``."""
+
+    @classmethod
+    def of_labels(cls, by: str, labels: Sequence[str]) -> Grouping:
+        names, of = np.unique(np.asarray(labels, dtype=object).astype(str), return_inverse=True)
+        return cls(by, [str(name) for name in names], of.astype(np.int64))
+
+    def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of the documents' values, a group each."""
+        return np.bincount(self.of, weights=values, minlength=len(self.names)).astype(np.float64)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Documents in each."""
+        return np.bincount(self.of, minlength=len(self.names))
+
+
+class Corpus:
+    """All documents of a run, looked at once for all of its questions."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.store = session.store
+        self._table = self.store.to_arrow()
+        self.hashes: list[str] = self._table.column("hash").to_pylist()
+        self.times = Counter(self.hashes)
+        """How many documents have each hash."""
+        self.lengths: NDArray[np.int64] = self._table.column("tokens").to_numpy()
+
+    def place(self, document: int) -> str:
+        """Where a document is, as a person counts, its folder left off."""
+        return row_name(*self._lies(document))
+
+    def _lies(self, document: int) -> tuple[str, int]:
+        return Path(self._sources[document]).name, int(self._rows[document])
+
+    @cached_property
+    def _sources(self) -> list[str]:
+        return self._table.column("source").to_pylist()
+
+    @cached_property
+    def _rows(self) -> list[int]:
+        return self._table.column("row").to_pylist()
+
+    @cached_property
+    def groupings(self) -> list[Grouping]:
+        """By file, metadata column whose values repeat, script, exact copies: those that tell documents apart."""
+        found = [Grouping.of_labels("file", [Path(source).name for source in self._sources])]
+        for name in self._table.column_names:
+            if name.startswith(PREFIX):
+                field = self._table.schema.field(name)
+                kept_as_json = (field.metadata or {}).get(b"json") == b"True"
+                found.append(
+                    Grouping.of_labels(
+                        name.removeprefix(PREFIX),
+                        [_label(value, kept_as_json) for value in self._table.column(name).to_pylist()],
+                    )
+                )
+        if self.searchable:
+            found.append(Grouping.of_labels("script", list(self._scripts())))
+        found.append(Grouping.of_labels("copies", [self._copies(number) for number in range(len(self.hashes))]))
+        return [one for one in found if 2 <= len(one.names) <= max(2, len(self.hashes) // 2)]
+
+    def _copies(self, document: int) -> str:
+        """Exact copies go by the first of them."""
+        hash_ = self.hashes[document]
+        if self.times[hash_] == 1:
+            return "said once"
+        return f"{self.place(self._first[hash_])} × {self.times[hash_]}"
+
+    @cached_property
+    def _first(self) -> dict[str, int]:
+        return {hash_: document for document, hash_ in reversed(list(enumerate(self.hashes)))}
+
+    @property
+    def searchable(self) -> bool:
+        """Whether the text is little enough to be read once more for a report."""
+        return int(self.lengths.sum()) <= MOST_TOKENS
+
+    def _scripts(self) -> Iterator[str]:
+        tokenizer = self.session.tokenizer
+        said = self.session.surface(range(len(tokenizer)))
+        for document in range(self.store.documents):
+            head = self.store.tokens(self.store.sequences_of(document)[0])[:HEAD]
+            pieces = display([said[token] for token in head.tolist()])
+            yield script_of("".join(piece.text for piece in pieces if piece.kind != "special"))
+
+    @cached_property
+    def search(self) -> Filter | None:
+        """BM25 over all documents; None where they are too many tokens."""
+        return FILTERS["bm25"]().fit(document_tokens(self.store)) if self.searchable else None
+
+    @cached_property
+    def self_influence(self) -> NDArray[np.float64] | None:
+        """Of every document, where `whence self` has finished with this damping."""
+        folder = self_folder(self.session.folder, self.session.curvature.damping)
+        known = read_self_influence(folder, self.store.documents)
+        return None if known is None else known.double().numpy()
+
+
+def document_tokens(store: TokenStore) -> Iterator[NDArray[np.int32]]:
+    """The tokens of every document, its sequences one after another."""
+    for document in range(store.documents):
+        yield np.concatenate([store.tokens(sequence) for sequence in store.sequences_of(document)])
+
+
+def _label(value: object, kept_as_json: bool) -> str:
+    if value is None:
+        return "–"
+    if kept_as_json:
+        value = json.loads(str(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"

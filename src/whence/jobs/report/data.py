@@ -1,0 +1,114 @@
+"""Everything that a report says, from a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from whence.jobs.explain import in_float32
+from whence.jobs.log import Log
+from whence.jobs.report.corpus import Corpus
+from whence.jobs.report.planted import Planted
+from whence.jobs.report.provenance import coverage_rows, damping_in_words, model_name, portable, versions
+from whence.jobs.report.question import told
+from whence.jobs.report.shapes import matrices_of
+from whence.jobs.stream import device_of
+from whence.jobs.validated import validated
+from whence.layers.select import named
+from whence.report.model import ReportData
+from whence.report.trust import Trust, Validation
+
+if TYPE_CHECKING:
+    from whence.jobs.opened import Run
+
+
+def report_data(run: Run) -> ReportData:
+    """Everything that the report says."""
+    session = run.session
+    settings, store, curvature = session.settings, session.store, session.curvature
+    coverage = named(session.model, list(curvature.blocks)).coverage
+    asked = {"questions": session.questions_digest, "damping": str(curvature.damping)}
+    planted, corpus = Planted.read(run.folder, **asked), Corpus(session)
+    documents = 2 * min(settings.top, store.documents)
+    questions = []
+    with in_float32(session.model):
+        for row in range(len(run.questions)):
+            progress = _progress(session.log, row, len(run.questions), documents)
+            progress(0.0)
+            questions.append(told(run, row, corpus, planted.documents.get(row) if planted else None, progress))
+            progress(1.0)
+    noise = [note for note in curvature.notes if note.startswith(_NOISE)]
+    name = planted.model if planted else model_name(settings.model)
+    return ReportData(
+        title=f"Influence on {name}",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        questions=questions,
+        matrices=matrices_of(run.documents / run.train_size, run.questions, corpus.groupings),
+        sentence=(
+            f"{_METHODS[curvature.name]} influence of {store.documents:,} training documents "
+            f"({store.sequences:,} sequences) on the answers of {name}, over {coverage.share:.0%} of its parameters."
+        ),
+        method={
+            **{key: value for key, value in asdict(settings).items() if value is not None},
+            **{key: portable(value, run.folder) for key in _PATHS if (value := getattr(settings, key)) is not None},
+            "train size N": run.train_size,
+        },
+        provenance={
+            "weights": session.digests["model"],
+            "tokenizer": session.digests["tokenizer"],
+            "data": store.fingerprint,
+            "curvature": curvature.fingerprint,
+            "questions": session.questions_digest,
+            **versions(device_of(session.model)),
+        },
+        command=f"whence run {run.folder.name} --settings {run.folder.name}/settings.toml",
+        coverage=coverage_rows(coverage),
+        trust=_trust(run, noise),
+        notes=[note for note in curvature.notes if note not in noise],
+        recall=planted.recall if planted else None,
+    )
+
+
+def _trust(run: Run, noise: list[str]) -> Trust:
+    session = run.session
+    settings, store, curvature = session.settings, session.store, session.curvature
+    checks = validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest)
+    return Trust(
+        dtype=settings.dtype,
+        damping=damping_in_words(curvature),
+        noise=_sentence(noise[0].removeprefix(_NOISE)) if noise else "",
+        validations=[
+            Validation(
+                name=one.check,
+                text=one.text,
+                measure=one.measure,
+                figures=[str(row) for row in one.rows],
+                notes=list(one.notes),
+            )
+            for one in checks
+        ],
+        documents=store.documents,
+        sequences=store.sequences,
+        tokens=sum(unit.tokens for unit in store.units),
+        windowed=int(store.facts.get("windowed", 0)),
+        unscored=int(store.facts.get("unscored", 0)),
+        limit=settings.limit,
+    )
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:]
+
+
+_METHODS = {"ekfac": "EK-FAC", "kfac": "K-FAC", "diagonal": "Diagonal-Fisher", "identity": "Gradient dot-product"}
+
+_NOISE = "sampling noise:"
+_PATHS = ("model", "adapter", "train", "tokenizer", "query")
+
+
+def _progress(log: Log, row: int, questions: int, documents: int) -> Callable[[float], None]:
+    """Told the share of one question that is done; counts the documents to be explained over all questions."""
+    return lambda share: log.step("report", row * documents + int(share * documents), questions * documents)

@@ -1,0 +1,230 @@
+"""One question of a report: both ends of its ranking explained, and the shape of the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whence.curvature import Damping
+from whence.evaluate.statistics import spearman
+from whence.influence.query import Queries
+from whence.influence.topk import TopK
+from whence.jobs.explain import Explanation, explain, full_rank_query, meet
+from whence.jobs.report.answers import Answer, answer_of, leaders_of
+from whence.jobs.report.corpus import Corpus
+from whence.jobs.report.shapes import against, noise_of, tail_of, totals_of
+from whence.report.model import Doc, Question
+from whence.report.overlap import folded, shared_runs, starts_of
+from whence.report.trust import Swept
+from whence.report.words import Word, words_of
+
+if TYPE_CHECKING:
+    from whence.jobs.opened import Run
+
+SWEEP = (0.1, 0.3, 3.0, 10.0)
+"""Other dampings that the shown documents are ranked at, in units of the report's own."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What one question's documents are also met with: answer tokens, and the question at other dampings."""
+
+    answer: Answer | None
+    dampings: list[str]
+    queries: Queries | None
+
+    @classmethod
+    def of(cls, run: Run, row: int) -> Beside:
+        """No refit is needed for any of them."""
+        session, answer = run.session, answer_of(run, row)
+        curvature, rule = session.curvature, session.curvature.damping
+        sweep = [] if not isinstance(rule, Damping) else [replace(rule, value=rule.value * times) for times in SWEEP]
+        parts = session.parts_of(row)
+        groups = [] if answer is None else [answer.queries]
+        groups += [full_rank_query(curvature.with_damping(one), session.model, parts, session.task) for one in sweep]
+        return cls(answer, [str(one) for one in sweep], Queries.join(groups) if groups else None)
+
+    def met(self, run: Run, documents: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Raw scores of documents: ``[k d]`` by answer token, and ``[s d]`` at other dampings."""
+        session, k = run.session, 0 if self.answer is None else len(self.answer.said)
+        if self.queries is None or not documents:
+            return np.zeros((k, len(documents))), np.zeros((len(self.dampings), len(documents)))
+        found = meet(session.curvature, session.model, self.queries, session.store, documents, session.task)
+        return found[:k], found[k:]
+
+
+def told(run: Run, row: int, corpus: Corpus, planted: int | None, progress: Callable[[float], None]) -> Question:
+    """One question as a report tells it."""
+    session, store, query = run.session, run.session.store, run.questions[row]
+    raw, n = run.documents[row], run.train_size
+    top = TopK.of(raw, min(session.settings.top, store.documents))
+    raises = [int(document) for document in top.highest if raw[document] > 0]
+    lowers = [int(document) for document in top.lowest if raw[document] < 0]
+    shown = list(dict.fromkeys(raises + lowers))
+    full = full_rank_query(session.curvature, session.model, session.parts_of(row), session.task)
+    explained = explain(session.curvature, session.model, full, store, shown, session.task, progress)
+    keep_shown(run.answers.folder, row, explained)
+    del full
+    beside, leading = Beside.of(run, row), leaders_of(run, row, shown)
+    by_answer, at_dampings = beside.met(run, [*shown, *leading])
+    tokens, scored = session.shown_tokens(row)
+    asking = _Asking(run, row, corpus, tokens, scored)
+    docs = {e.document: asking.doc(e) for e in explained}
+    docs |= {document: asking.leader(document, by_answer[:, len(shown) + k]) for k, document in enumerate(leading)}
+    for k, document in enumerate((*shown, *leading)):
+        if beside.answer is not None:
+            docs[document] = replace(docs[document], by_answer=_short(by_answer[:, k] / n))
+    docs |= _folded(docs, [raises, lowers], corpus)
+    layers = list(session.curvature.blocks)
+    groups = layer_groups(layers)
+    measurement = float(session.measurement[row])
+    contrastive = len(query.parts) > 1  # a difference of two log-probabilities has no ceiling
+    return Question(
+        id=query.id,
+        prompt=query.prompt,
+        completion=query.completion,
+        rather_than=query.rather_than,
+        metadata=dict(query.metadata),
+        planted=planted,
+        out_of_range=0 if contrastive else int((raw / n > -measurement).sum()),
+        tokens=tokens,
+        scored=scored,
+        measurement=measurement,
+        answer=[] if beside.answer is None else beside.answer.said,
+        noise=noise_of(raw / n, session.curvature.noise),
+        swept=_swept(beside.dampings, at_dampings[:, : len(shown)], raw[shown]),
+        tail=tail_of(raw / n),
+        totals=totals_of(raw / n, corpus.groupings),
+        against=against(raw / n, corpus, asking.found, shown),
+        raises=[docs[document] for document in raises],
+        lowers=[docs[document] for document in lowers],
+        leaders=[docs[document] for document in leading],
+        layers=layers,
+        groups=[name for name, _ in groups],
+        group_of=[group for layer in range(len(layers)) for group, (_, of) in enumerate(groups) if layer in of],
+    )
+
+
+class _Asking:
+    """What a question's documents are looked at with."""
+
+    def __init__(self, run: Run, row: int, corpus: Corpus, tokens: list[str], scored: list[bool]) -> None:
+        self.run, self.corpus, self.raw = run, corpus, run.documents[row]
+        self.words = words_of(tokens)
+        answer = next((place for place, mark in enumerate(scored) if mark), len(tokens))
+        self.answer = [word for word in self.words if word.start >= answer]
+        query, tokenizer = run.questions[row], run.session.tokenizer
+        ids = tokenizer(query.prompt + query.completion, add_special_tokens=False)["input_ids"]
+        self.found = None if corpus.search is None else corpus.search.scores(np.array(ids))
+
+    def doc(self, e: Explanation) -> Doc:
+        """A document at either end, with all its parts."""
+        n = self.run.train_size
+        heat = [e.by_layer_token[rows].sum(0) / n for _, rows in layer_groups(list(self.run.session.curvature.blocks))]
+        return replace(
+            self._bare(e.document, e.tokens, float(self.raw[e.document])),
+            cosine=e.cosine,
+            self_normalised=e.self_normalised,
+            self_influence=e.self_influence,
+            spurious=e.spurious,
+            sequences=len(e.windows) + 1,
+            windows=e.windows,
+            scored=e.scored,
+            by_token=_short(e.by_token / n),
+            by_layer=_short(e.by_layer / n),
+            heat=[_short(line) for line in heat],
+            output_tokens=_short(e.output_tokens / n),
+            input_tokens=_short(e.input_tokens / n),
+        )
+
+    def leader(self, document: int, by_answer: NDArray[np.float64]) -> Doc:
+        """A document that is here for one answer token alone."""
+        store = self.run.session.store
+        tokens: list[int] = []
+        for sequence in store.sequences_of(document):
+            piece = store.tokens(sequence).tolist()
+            tokens += piece[1:] if tokens else piece  # a window begins with the token that the one before ended on
+        return self._bare(document, tokens, float(by_answer.sum()))
+
+    def _bare(self, document: int, tokens: Sequence[int], raw: float) -> Doc:
+        row, n = self.run.session.store.row(document), self.run.train_size
+        said = self.run.session.surface(tokens)
+        words = words_of(said)
+        return Doc(
+            document=document,
+            source=Path(str(row["source"])).name,
+            row=int(row["row"]),
+            place=self.corpus.place(document),
+            hash=self.corpus.hashes[document],
+            tokens=said,
+            score_per_copy=raw / n,
+            score_raw=raw,
+            percentile=float((self.raw < raw).mean() * 100),
+            bm25_rank=self._bm25_rank(document),
+            quotes_answer=bool(self.answer) and bool(starts_of(_texts(words), _texts(self.answer))),
+            shared=shared_runs(words, self.words, self.answer),
+            metadata=dict(row.get("metadata", {})),
+        )
+
+    def _bm25_rank(self, document: int) -> int | None:
+        if self.found is None or self.found[document] <= 0:
+            return None
+        return 1 + int((self.found > self.found[document]).sum())
+
+
+def _texts(words: Sequence[Word]) -> list[str]:
+    return [word.text for word in words]
+
+
+def _folded(docs: dict[int, Doc], lists: Sequence[Sequence[int]], corpus: Corpus) -> dict[int, Doc]:
+    """Copies folded, within each end of the ranking, under the one with most influence."""
+    told: dict[int, Doc] = {}
+    for documents in lists:
+        under = folded(documents, {d: docs[d].tokens for d in documents}, {d: docs[d].hash for d in documents})
+        for document in documents:
+            leader, similarity = under.get(document, (None, 1.0))
+            hashes = {docs[other].hash for other in documents if document in (other, under.get(other, (None,))[0])}
+            told[document] = replace(
+                docs[document],
+                copy_of=leader,
+                similarity=similarity,
+                times=sum(corpus.times[hash_] for hash_ in hashes),
+            )
+    return told
+
+
+def _swept(dampings: Sequence[str], scores: NDArray[np.float64], own: NDArray[np.float64]) -> list[Swept]:
+    """How the shown documents rank at other dampings: ``[s d]`` beside ``[d]``."""
+    few = min(10, int((own > 0).sum()))
+    first = set(np.argsort(-own, kind="stable")[:few].tolist())
+    return [
+        Swept(
+            damping=damping,
+            spearman=float(spearman(row[None], own[None])[0]) if len(own) > 2 and np.ptp(row) and np.ptp(own) else None,
+            first_ten=len(first & set(np.argsort(-row, kind="stable")[:few].tolist())),
+            of=few,
+        )
+        for damping, row in zip(dampings, scores, strict=True)
+    ]
+
+
+def layer_groups(layers: list[str]) -> list[tuple[str, list[int]]]:
+    """Rows of the heat map: a block's attention and its MLP, in the model's order."""
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(layers):
+        block = re.search(r"\.(\d+)\.", name)
+        kind = "MLP" if re.search(r"mlp|feed_forward|ffn|fc|experts?", name) else "attention"
+        key = f"{block.group(1)} {kind}" if block else name
+        groups.setdefault(key, []).append(index)
+    return list(groups.items())
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """Four significant digits: what a page shows, at a third of the size."""
+    return [float(f"{value:.4g}") for value in values]

@@ -1,0 +1,72 @@
+// The answer bar: one button a scored token. Pick some, and the documents are ranked for that part of the answer.
+
+function answerBar(asked) {
+  const { answer } = asked.index;
+  if (answer.length < 2 || !asked.index.docs.some((doc) => doc.by)) return;
+  const room = find(".answer", asked.view);
+  const says = el("p", { class: "fine says" });
+  const clear = el("button", { type: "button", class: "clear" }, "Whole answer");
+  let last = 0;
+
+  const chip = (token, k) => {
+    const button = el("button", { type: "button", class: /^\s/.test(token.text) ? "chip word" : "chip", "aria-pressed": "false", tabindex: k ? "-1" : "0" },
+      el("bdi", { class: "piece" }, shownToken(token.text)), el("span", { class: "p" }, signed(token.p)));
+    button.addEventListener("click", (event) => pick(k, event.shiftKey));
+    button.addEventListener("keydown", (event) => move(event, k));
+    return button;
+  };
+  const chips = answer.map(chip);
+  const own = chips.filter((_, k) => answer[k].at !== null);
+  const other = chips.filter((_, k) => answer[k].at === null);
+
+  function pick(k, span) {
+    const on = !asked.picked.has(k);
+    const [from, to] = span ? [Math.min(last, k), Math.max(last, k)] : [k, k];
+    for (let one = from; one <= to; one++) asked.picked[on || span ? "add" : "delete"](one);
+    last = k;
+    show();
+  }
+  function move(event, k) {
+    const rtl = getComputedStyle(chips[k].parentNode).direction === "rtl";
+    const next = { [rtl ? "ArrowLeft" : "ArrowRight"]: k + 1, [rtl ? "ArrowRight" : "ArrowLeft"]: k - 1, Home: 0, End: chips.length - 1 }[event.key];
+    if (event.key === "Escape" && asked.picked.size) {
+      asked.picked.clear();
+      show();
+    }
+    if (next === undefined || !chips[next]) return;
+    event.preventDefault();
+    chips[k].tabIndex = -1;
+    chips[next].tabIndex = 0;
+    chips[next].focus();
+    if (event.shiftKey) pick(next, true);
+  }
+  function show() {
+    chips.forEach((button, k) => button.setAttribute("aria-pressed", String(asked.picked.has(k))));
+    clear.hidden = !asked.picked.size;
+    describe();
+    asked.rank();
+    asked.draw();
+    find(".column", asked.view).hidden = !asked.columns || asked.picked.size > 0;
+  }
+  function describe() {
+    if (!asked.picked.size) return says.replaceChildren("Pick tokens to rank the documents by their influence on that part of the answer alone. Under each, its log-probability.");
+    const chosen = [...asked.picked].sort((a, b) => a - b);
+    const leaders = asked.index.docs.length > new Set([...asked.index.raises, ...asked.index.lowers]).size;
+    const among = leaders ? `the ${plural(asked.index.docs.length, "document")} of this report, which leaders of each token in all the data are among` : `the ${plural(asked.index.docs.length, "document")} of this report (with --by answer, each token’s leaders in all the data join them)`;
+    says.replaceChildren("Ranked by ", ...chosen.flatMap((k) => [quoted(answer[k].text), " "]), `log p ${signed(total(chosen.map((k) => answer[k].p)))}, among ${among}.`);
+  }
+
+  clear.addEventListener("click", () => {
+    asked.picked.clear();
+    show();
+    chips[last].focus();
+  });
+  clear.hidden = true;
+  describe();
+  const row = (name, buttons) => el("div", { class: "chips", dir: "auto", role: "group", "aria-label": name }, el("span", { class: "label" }, name), ...buttons);
+  room.replaceChildren(row("Which part of the answer?", [...own, clear]), ...(other.length ? [row("… rather than", other)] : []), says);
+  room.hidden = false;
+}
+
+/** A token that can be seen: what is all space is spelled out. */
+const shownToken = (text) => (text.trim() ? text.trim() : text.replaceAll(" ", "␣").replaceAll("\n", "↵").replaceAll("\t", "⇥") || "∅");

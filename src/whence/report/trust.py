@@ -1,0 +1,94 @@
+"""What a sceptical reader asks of a report: what was counted, how exactly, and what it was held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoverageRow:
+    """One kind of parameter: whether gradients through it were counted, and if not, why."""
+
+    kind: str
+    parameters: int
+    share: float
+    """Of all parameters, 0 to 1."""
+    tracked: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecallRow:
+    """How often one method put the planted document first, or among the first ten."""
+
+    method: str
+    at_1: float
+    at_10: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recall:
+    """The demo's table; the method of this report comes first."""
+
+    rows: list[RecallRow]
+    questions: int
+    """Questions with a planted answer that the rates are taken over."""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Swept:
+    """The same documents ranked at another damping: no refit, the question solved again."""
+
+    damping: str
+    spearman: float | None
+    """Rank agreement with the report's own damping over the documents shown."""
+    first_ten: int
+    """Of its ten highest, how many are among the report's ten highest."""
+    of: int
+    """Ten, or as many as raise the answer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Validation:
+    """One comparison of the scores with a measure of truth."""
+
+    name: str
+    text: str
+    measure: str
+    figures: list[str]
+    """This run's own estimator first, each with its interval."""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckRow:
+    """One line of ``whence check``."""
+
+    name: str
+    result: str
+    fine: bool
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trust:
+    """What a sceptical reader asks first. A field left empty is shown as not recorded."""
+
+    dtype: str = ""
+    damping: str = ""
+    filtered: str = ""
+    """What chose the documents that were scored, and how much of the unfiltered top it kept; empty when all were."""
+    noise: str = ""
+    """The estimate of label-sampling noise, as a sentence."""
+    validations: list[Validation] = field(default_factory=list)
+    checks: list[CheckRow] = field(default_factory=list)
+    documents: int = 0
+    sequences: int = 0
+    tokens: int = 0
+    windowed: int = 0
+    """Documents longer than the context, read as several windows whose scores were added."""
+    unscored: int = 0
+    """Documents in which no token carried loss."""
+    limit: int | None = None
+    """The documents that were to be read of the training data at most; None when all were."""
