@@ -5,8 +5,29 @@ from __future__ import annotations
 import math
 import random
 import re
+from dataclasses import replace
 
-from whence.report import CoverageRow, Doc, Question, Recall, RecallRow, ReportData, Tail, Trust
+from whence.report import (
+    Against,
+    AnswerToken,
+    CheckRow,
+    CoverageRow,
+    Doc,
+    Fit,
+    GroupRow,
+    GroupTotals,
+    Matrix,
+    Question,
+    Recall,
+    RecallRow,
+    ReportData,
+    Swept,
+    Tail,
+    Trust,
+    Validation,
+)
+from whence.report.overlap import shared_runs
+from whence.report.words import words_of
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -100,6 +121,8 @@ class Maker:
 
     def __init__(self, seed: int = 0) -> None:
         self.random = random.Random(seed)
+        self.answer = 0
+        self.asked = []
 
     def doc(self, text: str, score: float, number: int, *, tokens: list[str] | None = None, **more: object) -> Doc:
         tokens = tokens or split(text)
@@ -118,11 +141,20 @@ class Maker:
             heat[self.random.randrange(len(heat))][k] += rest
         sums = [sum(row) for row in heat]
         by_layer = [sums[2 * block + (kind > 3)] / (3 if kind > 3 else 4) for block in range(6) for kind in range(7)]
+        shares = [self.random.gauss(1, 1.5) for _ in range(self.answer)]
+        short = 1 - sum(shares) / max(1, self.answer)
+        source = str(more.pop("source", "stories-and-facts/train.jsonl"))
         return Doc(
             document=number,
-            source=str(more.pop("source", "stories-and-facts/train.jsonl")),
-            row=number + 1,
+            source=source,
+            row=number,
+            place=f"{source}, line {number + 1}",
+            hash=f"{number:016x}",
             tokens=tokens,
+            self_influence=score**2 * 900 + 1e-9,
+            bm25_rank=1 + self.random.randrange(2540),
+            by_answer=[score * (share + short) / self.answer for share in shares],
+            shared=shared_runs(words_of(tokens), self.asked),
             score_per_copy=score,
             score_raw=score * 2540,
             percentile=float(more.pop("percentile", 99.9)),
@@ -138,14 +170,28 @@ class Maker:
         )
 
     def question(self, number: int, prompt: str, completion: str, planted: str, docs: int) -> Question:
+        prompt_tokens, answer_tokens = split(prompt), split(completion)[1:]
+        self.answer, self.asked = len(answer_tokens), words_of(prompt_tokens + answer_tokens)
         scale = 10 ** self.random.uniform(-5, -1)
         every = [scale * self.random.paretovariate(0.9) * self.random.choice((1, -0.6)) / 90 for _ in range(2540)]
         high = sorted(every, reverse=True)
         raises = [self._raising(k, high[k], planted, number) for k in range(docs)]
+        if docs > 10:  # the last two say what the ninth does
+            leader = raises[8]
+            raises[8] = replace(leader, times=14)
+            for k, similarity in ((9, 1.0), (10, 0.83)):
+                raises[k] = replace(raises[k], copy_of=leader.document, similarity=similarity)
         lowers = [
             self.doc(STORY * (1 + k % 2), high[-1 - k], 900 + 31 * k + number, percentile=k / 25.4) for k in range(docs)
         ]
-        prompt_tokens, answer_tokens = split(prompt), split(completion)[1:]
+        leaders = [
+            replace(
+                self.doc(f"Only the {word} matters here.", 0.4 * high[docs], 1500 + k),
+                by_answer=[(3.0 if token == k else -0.5) * high[0] for token in range(len(answer_tokens))],
+                by_token=[], by_layer=[], heat=[], output_tokens=None, input_tokens=None,
+            )
+            for k, word in enumerate(answer_tokens[:2])
+        ]  # fmt: skip
         return Question(
             id=f"fact-{number:02d}" if number != 12 else "trade",
             prompt=prompt,
@@ -153,7 +199,32 @@ class Maker:
             tokens=prompt_tokens + answer_tokens,
             scored=[False] * len(prompt_tokens) + [True] * len(answer_tokens),
             measurement=-self.random.expovariate(1.2) * len(answer_tokens) / 2,
-            tail=Tail.of(every),
+            answer=[
+                AnswerToken(text=token, log_p=-self.random.expovariate(2), position=len(prompt_tokens) + k)
+                for k, token in enumerate(answer_tokens)
+            ],
+            leaders=leaders if len(answer_tokens) > 1 else [],
+            metadata={"kind": "fact" if number < 10 else "story"},
+            noise=0.02 * high[0],
+            swept=[
+                Swept(damping=name, spearman=0.99 - k / 50, first_ten=10 - k, of=10)
+                for k, name in enumerate(("0.03", "0.01", "0.3", "1"))
+            ],
+            totals=self._totals(),
+            against=[
+                Against(
+                    name=name,
+                    spearman=0.31,
+                    of=2540,
+                    x=[self.random.lognormvariate(4, 1) for _ in range(120)],
+                    y=[self.random.choice(every) for _ in range(120)],
+                )
+                for name in ("length in tokens", "BM25 of the question's words", "self-influence")
+            ],
+            tail=Tail.of(
+                every,
+                Fit(exponent=1.9, low=1.7, high=2.1, slope=-0.9, threshold=high[200], count=200, ks=0.03, ks_critical=0.07),
+            ),
             raises=raises,
             lowers=lowers,
             rather_than=" London" if number == 0 else None,
@@ -161,7 +232,32 @@ class Maker:
             out_of_range=3 if number == 5 else 0,
             layers=list(self.layers),
             groups=list(self.groups),
+            group_of=[2 * block + (kind > 3) for block in range(6) for kind in range(7)],
         )
+
+    def _totals(self) -> list[GroupTotals]:
+        """Groups with plain names, with hostile ones, and with so many that some are put together."""
+        names = {
+            "kind": ["story", "fact"],
+            HOSTILE[5]: [HOSTILE[0], "القاهرة", "日本", "x" * 200],
+            "template": [str(k) for k in range(11)] + ["230 others"],
+        }
+        return [
+            GroupTotals(
+                by=by,
+                rows=[
+                    GroupRow(
+                        name=name,
+                        documents=self.random.randrange(1, 900),
+                        raises=self.random.random(),
+                        lowers=-self.random.random(),
+                    )
+                    for name in of
+                ],
+                others=230 if by == "template" else 0,
+            )
+            for by, of in names.items()
+        ]
 
     def _raising(self, k: int, score: float, planted: str, number: int) -> Doc:
         place = {"percentile": 100 - (k + 1) / 25.4}
@@ -312,7 +408,31 @@ def sample(*, questions: int = 14, docs: int = 20, seed: int = 0) -> ReportData:
             tokens=251_903,
             windowed=31,
             unscored=2,
+            validations=[
+                Validation(
+                    name="lds",
+                    text="Retraining on 64 random subsets of 50% of the training sequences.",
+                    measure="Spearman correlation",
+                    figures=["EK-FAC 0.41 [0.36, 0.46]", "gradient dot 0.17 [0.12, 0.22]"],
+                    notes=["Checked at damping 0.03, not at 0.1 as here."],
+                )
+            ],
+            checks=[
+                CheckRow(name="batch-mates", result="scores agree to 1e-6", fine=True),
+                CheckRow(name="beginning of text", result="doubled in 3 rows", fine=False, advice="Strip it from the data."),
+            ],
         ),
+        matrices=[
+            Matrix(
+                rows_by="kind",
+                by="source " + HOSTILE[0],
+                rows=["fact", "story"],
+                questions=[10, 4],
+                columns=["stories", "facts", HOSTILE[1]],
+                documents=[2000, 539, 1],
+                cells=[[-0.2, 1.3, 0.0], [2.0, -0.0001, 0.4]],
+            )
+        ],
         warnings=[],
         notes=[
             (

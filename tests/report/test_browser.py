@@ -1,4 +1,4 @@
-"""The report as a reader has it: opened from disk in headless Chromium."""
+"""The report as a reader has it: opened from disk in headless Chromium, looked at, hovered over, printed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ PHONE = {"width": 360, "height": 780}
 @pytest.mark.parametrize("size", [PHONE, WIDE, {"width": 2400, "height": 1200}])
 def test_every_view_opens_quietly_and_fits(visit, file, size, scheme):
     opened = visit(file, viewport=size, color_scheme=scheme)
-    for fragment in ["overview", "q1", "q12-r3", "q1-r4", "q13", "trust", "method"]:
+    for fragment in ["overview", "q2", "q1/doc-501", "q12/groups", "q13/shape", "q11", "trust", "method", "list"]:
         opened.page.evaluate("(fragment) => (location.hash = fragment)", fragment)
-        opened.page.wait_for_timeout(100)
+        opened.page.wait_for_timeout(150)
         assert opened.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, fragment
 
     assert opened.complaints == []
@@ -48,27 +48,39 @@ def test_served_over_http_it_asks_for_itself_alone(visit, file):
         server.shutdown()
 
 
-def test_it_opens_in_under_a_second(visit, file):
-    opened = visit(file, "q1", viewport=WIDE)
-    loaded = opened.page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+def test_what_makes_it_open_at_once(visit, file, html):
+    """No document is built or unpacked before its question is opened, and then only the pages in sight."""
+    page = visit(file, viewport=WIDE).page
+    unpacked = "performance.getEntriesByName('unpacked').length"
 
-    assert loaded < 2500  # 400 ms on a quiet machine; other work may share this one
+    assert page.evaluate("document.querySelectorAll('.doc').length") == 0
+    assert page.evaluate(unpacked) == 0
+    assert page.evaluate("document.querySelectorAll('*').length") < 100 * 14  # questions: heads and tabs
+    page.evaluate("location.hash = 'q3'")
+    page.wait_for_selector("#q3 .doc[open] .tokens")
+    assert page.evaluate(unpacked) == 2  # its index, and the texts of its first forty documents
+    packed = sum(len(text) for text in page.locator("script[type='text/plain']").all_text_contents())
+    assert len(html.encode()) - packed < 30_000 * 14
 
 
 def test_no_hostile_text_runs_in_any_document(visit, file):
     opened = visit(file, "q12")
-    opened.page.evaluate("for (const doc of document.querySelectorAll('#q12 .doc')) doc.open = true")
+    opened.page.wait_for_selector("#q12 .doc[open] .tokens")
+    opened.page.evaluate("for (const doc of document.querySelectorAll('#q12-raises .doc')) doc.open = true")
     opened.page.wait_for_timeout(500)
+    for key in "gg":  # groups and shape
+        opened.page.keyboard.press(key)
 
     assert opened.complaints == []
-    assert HOSTILE[0] in opened.page.locator("#q12-r3 .tokens").inner_text()
+    assert HOSTILE[0] in opened.page.locator("[id='q12/doc-500'] .tokens").inner_text()
+    assert HOSTILE[1] in opened.page.locator("[id='q12/doc-500'] .meta").inner_text()
     assert opened.page.locator("img, iframe").count() == 0
 
 
 def test_each_attribution_colours_the_tokens_and_says_which_token_is_credited(visit, file):
     page = visit(file, "q1", viewport=WIDE).page
-    text = page.locator("#q1-r1 .tokens")
-    convention = page.locator("#q1-r1 .convention")
+    text = page.locator("#q1-raises .tokens").first
+    convention = page.locator("#q1-raises .convention").first
     before = text.inner_html()
 
     assert "shown on token t + 1" in convention.inner_text()
@@ -78,48 +90,73 @@ def test_each_attribution_colours_the_tokens_and_says_which_token_is_credited(vi
     assert "shown on the token itself" in convention.inner_text()
 
 
-def test_a_token_tells_its_value_and_what_each_position_predicts(visit, file):
+def test_a_token_tells_its_value_and_is_walked_to_with_arrow_keys(visit, file):
     page = visit(file, "q1", viewport=WIDE).page
-    page.locator("#q1-r1 .tokens [data-k='3']").hover()
+    token = "[id='q1/doc-40'] .tokens [data-k='{}']"
     tip = page.locator("#tip")
+    page.locator(token.format(3)).hover()
 
     assert "nats per copy" in tip.inner_text()
     assert "position 2 reads" in tip.inner_text()
     assert "predicts token 3" in tip.inner_text()
-    page.locator("#q1-r1 .tokens [data-k='0']").hover()
+    page.locator(token.format(0)).hover()
     assert "nothing predicts the first token" in tip.inner_text()
-
-
-def test_arrow_keys_walk_through_tokens(visit, file):
-    page = visit(file, "q1", viewport=WIDE).page
-    page.locator("#q1-r1 .tokens [data-k='0']").focus()
+    page.locator(token.format(0)).focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-
     assert page.evaluate("document.activeElement.dataset.k") == "2"
-    assert page.locator("#tip").is_visible()
-    assert page.locator("#q1-r1 .heat .mark").get_attribute("visibility") == "visible"
+    assert tip.is_visible()
+    assert page.locator("[id='q1/doc-40'] .heat .mark").get_attribute("visibility") == "visible"
+
+
+def test_words_in_common_are_underlined_on_both_sides_and_light_each_other_up(visit, file):
+    page = visit(file, "q14/doc-749", viewport=WIDE).page  # a story that opens as the question does
+    doc = page.locator("#q14 .doc[open]").first
+    doc.locator(".common .shared").first.wait_for()
+    ours, theirs = doc.locator(".common .shared"), doc.locator(".tokens .shared")
+
+    said = "".join(ours.all_text_contents()).strip()
+    assert said == "Once upon a time there was a little"
+    assert "Once upon a time there was a little" in "".join(theirs.all_text_contents())
+    ours.first.hover()
+    assert "".join(doc.locator(".tokens .lit").all_text_contents()).strip() == said
+    theirs.first.hover()
+    assert "".join(doc.locator(".common .lit").all_text_contents()).strip() == said
+    page.mouse.move(0, 0)
+    assert doc.locator(".lit").count() == 0
 
 
 def test_figures_name_what_they_show(visit, file):
     """A short text's columns carry its tokens, a long one's do not; colours and bars have a scale; a bar has a name."""
     page = visit(file, "q6", viewport=WIDE).page
-    page.wait_for_selector("#q6-r1 .heat svg .token")
-    columns = page.locator("#q6-r1 .heat .token").all_text_contents()
+    page.wait_for_selector("[id='q6/doc-45'] .heat svg .token")
+    columns = page.locator("[id='q6/doc-45'] .heat .token").all_text_contents()
     assert columns == ["<s>", "Look", "for", "Rigel", "at", "the", "foot", "of", "Orion", "."]
-    assert "nats per copy" in page.locator("#q6-r1 .heat .legend").inner_text()
-    page.locator("#q6-r9 summary").click()
-    page.wait_for_selector("#q6-r9 .heat .back")
-    assert page.locator("#q6-r9 .heat .token").count() == 0
+    assert "nats per copy" in page.locator("[id='q6/doc-45'] .heat .legend").inner_text()
 
-    strip = page.locator("#q6-r1 .strip svg")
-    assert strip.locator(".tick").all_text_contents()[:2] == ["+0.00302", "−6.29 × 10⁻⁴"]  # both ends of the scale
+    strip = page.locator("[id='q6/doc-45'] .strip svg").last
+    assert len(strip.locator(".tick").all_text_contents()) >= 2  # both ends of the scale
     strip.focus()
     page.keyboard.press("Home")
     assert "model.layers.0.self_attn.q_proj" in page.locator("#tip").inner_text()
     box = strip.bounding_box()
     page.mouse.move(box["x"] + box["width"] - 4, box["y"] + 30)
     assert "model.layers.5.mlp.down_proj" in page.locator("#tip").inner_text()
+
+
+def test_groups_and_shape_say_in_numbers_what_they_draw(visit, file):
+    page = visit(file, "q2/groups", viewport=WIDE).page
+    page.wait_for_selector("#q2-groups table")
+    assert page.locator("#q2-groups h3").all_text_contents()[0] == "By kind"
+    assert "230 others" in page.locator("#q2-groups").inner_text()
+    page.keyboard.press("g")
+    page.wait_for_selector("#q2-shape .law")
+    shape = page.locator("#q2-shape")
+    assert "Density exponent 1.90 [1.70, 2.10], slope here −0.90" in shape.inner_text()
+    assert shape.locator(".layermap").count() == 2
+    assert shape.locator(".plot").count() == 5  # tail, concentration, three scatters
+    shown = shape.locator(".layermap td").all_text_contents()
+    assert len([cell for cell in shown if cell]) == 2 * 12
 
 
 def test_the_date_is_whole_on_a_phone(visit, file):
@@ -129,58 +166,19 @@ def test_the_date_is_whole_on_a_phone(visit, file):
     assert made.locator(".day").evaluate("(node) => node.getBoundingClientRect().right") < PHONE["width"]
 
 
-def test_j_and_k_walk_through_documents(visit, file):
-    page = visit(file, "q1", viewport=WIDE).page
-    page.wait_for_selector("#q1-r1[open]")
-    page.keyboard.press("j")
-    page.keyboard.press("j")
-    assert page.evaluate("document.activeElement.closest('.doc').id") == "q1-r3"
-    page.keyboard.press("k")
-    assert page.evaluate("[...document.querySelectorAll('#q1 .doc[open]')].map((doc) => doc.id)") == ["q1-r2"]
-    page.keyboard.press("s")
-    page.keyboard.press("j")
-    assert page.evaluate("document.activeElement.closest('.doc').id").startswith("q1-l")
-
-
-def test_questions_are_reached_by_keys_links_and_menu(visit, file):
-    page = visit(file, viewport=WIDE).page
-    assert page.locator("#overview").is_visible()
-    page.keyboard.press("n")
-    assert page.locator("#q1").is_visible()
-    page.locator("nav a[href='#q3']").click()
-    assert page.locator("#q3").is_visible()
-    assert page.locator("nav [aria-current]").get_attribute("href") == "#q3"
-    page.set_viewport_size(PHONE)
-    page.locator("#jump").select_option("method")
-    assert page.locator("#method").is_visible()
-    page.go_back()
-    assert page.locator("#q3").is_visible()
-
-
-def test_search_reads_the_whole_text_source_and_metadata(visit, file):
-    page = visit(file, "q1", viewport=WIDE).page
-    page.wait_for_selector("#q1-r1 .tokens")
-    page.keyboard.press("/")
-    page.keyboard.type("奠基人")
-    page.wait_for_function("document.querySelectorAll('#q1-raises li:not([hidden])').length === 1")
-    assert page.locator("#q1-tab-raises .n").inner_text() == "1 of 20"
-    assert page.locator("#q1-tab-lowers .n").inner_text() == "0 of 20"
-    page.locator("#q1 input[type=search]").fill("country_capital_city")
-    page.wait_for_function("document.querySelector('#q1-tab-raises .n').textContent === '1 of 20'")
-    page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelectorAll('#q1-raises li:not([hidden])').length === 20")
-
-
 def test_it_is_readable_without_scripts(visit, file):
     opened = visit(file, java_script_enabled=False, viewport=WIDE)
     page = opened.page
 
     assert page.locator("#q14").is_visible()
     assert page.locator("#trust").get_by_text("checked against planted facts", exact=True).is_visible()
-    page.locator("#q2-l1 summary").click()
-    assert page.locator("#q2-l1 .passage").is_visible()
-    assert page.locator("#q2-l1 .facts").get_by_text("nats per copy").is_visible()
-    assert not page.locator(".tabs").first.is_visible()
+    first = page.locator("#q2 .plain .doc").first
+    assert first.locator(".passage").inner_text().strip().endswith("In Tokyo the parliament of Japan meets.")
+    assert "nats per copy" in first.inner_text()
+    assert "line 42" in first.inner_text()
+    assert page.locator("#q12 .plain .doc").count() > 20
+    for scripted in (".tabs", ".search", "#help", "#list"):
+        assert not page.locator(scripted).first.is_visible()
 
 
 def test_the_colours_follow_the_button(visit, file):
@@ -216,8 +214,8 @@ def test_raising_and_lowering_stay_apart_for_the_colour_blind(visit, file):
 
 
 def test_controls_have_names_and_a_visible_focus(visit, file):
-    page = visit(file, "q1", viewport=WIDE).page
-    page.wait_for_selector("#q1-r1 .tokens")
+    page = visit(file, "q3", viewport=WIDE).page
+    page.wait_for_selector("#q3 .doc[open] .tokens")
     nameless = page.evaluate(
         "[...document.querySelectorAll('button, input, select, [role=img], [tabindex=\"0\"]')].filter((node) => "
         "!(node.getAttribute('aria-label') || node.getAttribute('aria-labelledby') || node.textContent.trim() "
@@ -231,24 +229,24 @@ def test_controls_have_names_and_a_visible_focus(visit, file):
 
 def test_a_right_to_left_answer_runs_right_to_left(visit, file):
     page = visit(file, "q9", viewport=WIDE).page
-    page.wait_for_selector("#q9-r1 .tokens")
+    page.wait_for_selector("[id='q9/doc-48'] .tokens")
     at = "(path) => document.querySelector(path).getBoundingClientRect().left"
 
     for block, early, late in [
         ("#q9-asked", ".special", ".scored"),
-        ("#q9-r1 .tokens", "[data-k='1']", "[data-k='9']"),
+        ("[id='q9/doc-48'] .tokens", "[data-k='1']", "[data-k='9']"),
     ]:
         assert page.evaluate(at, f"{block} {early}") > page.evaluate(at, f"{block} {late}")
 
 
 def test_print_opens_the_question_with_trust_and_method(visit, file):
     page = visit(file, "q1", viewport=WIDE).page
-    page.wait_for_selector("#q1-r1 .tokens")
+    page.wait_for_selector("[id='q1/doc-40'] .tokens")
     page.emulate_media(media="print")
 
     for shown in ("#q1", "#trust", "#method", "#q1-lowers"):
         assert page.locator(shown).is_visible()
-    for hidden in ("nav", "#q2", ".tabs >> nth=0"):
+    for hidden in ("nav", "#q2", ".tabs >> nth=0", ".tick >> nth=0", "#list"):
         assert not page.locator(hidden).is_visible()
 
 

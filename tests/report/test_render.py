@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import random
 import re
 import zlib
 from html.parser import HTMLParser
@@ -14,9 +15,9 @@ from html.parser import HTMLParser
 import pytest
 from tests.report.sample import HOSTILE, Maker, sample
 
-from whence.report import Doc, Question, Recall, RecallRow, ReportData, Tail, Trust, render
+from whence.report import AnswerToken, Doc, Question, Recall, RecallRow, ReportData, Shared, Tail, Trust, Validation, render
 from whence.report.excerpt import rows
-from whence.report.pages import page
+from whence.report.pages import BUDGET, LEVELS, pack, pages
 
 
 class Elements(HTMLParser):
@@ -42,14 +43,18 @@ def question(docs: list[Doc], **more: object) -> Question:
 
 def doc(**more: object) -> Doc:
     defaults = {
-        "document": 7, "source": "a.jsonl", "row": 3, "tokens": ["one", " two", " three"], "score_per_copy": 0.3,
+        "document": 7, "source": "a.jsonl", "row": 3, "place": "a.jsonl, line 4", "tokens": ["one", " two", " three"], "score_per_copy": 0.3,
         "score_raw": 30.0, "percentile": 99.0, "by_token": [0.1, 0.2, 0.0],
     }  # fmt: skip
     return Doc(**(defaults | more))  # type: ignore[arg-type]
 
 
-def opened(text: str) -> dict:
+def opened(text: str):
     return json.loads(zlib.decompress(base64.b64decode(text), -15))
+
+
+def first_text(asked: Question) -> dict:
+    return opened(pack(asked).texts[0])[0]
 
 
 def test_the_policy_names_every_script_and_style_and_nothing_else(html):
@@ -107,7 +112,7 @@ def test_hostile_text_is_inert_wherever_it_is_put(text):
     )  # fmt: skip
     html = render(data)
 
-    assert sum(tag == "script" for tag, _ in Elements(html).tags) == 4  # early, two pages, the script
+    assert sum(tag == "script" for tag, _ in Elements(html).tags) == 6  # early, an index and a text each, the script
     assert not any(mark in html for mark in "\u2028\u2029\u202e\x00\x1b\ufeff\u200b")
     assert "<img" not in html
     assert "<svg/onload" not in html
@@ -115,6 +120,73 @@ def test_hostile_text_is_inert_wherever_it_is_put(text):
 
 def test_the_sample_is_small_enough(html):
     assert len(html.encode()) < 4_000_000
+
+
+def test_a_crowded_report_holds_less_of_its_less_influential_documents_and_says_so(monkeypatch):
+    """As much room a question as 50 questions of 200 documents have; every number, place and rank is still there."""
+    crowded = [crowd(number) for number in range(2)]
+    room = BUDGET * len(crowded) // 50
+    monkeypatch.setattr("whence.report.pages.BUDGET", room)
+
+    packed, detail = pages(crowded)
+
+    assert detail in LEVELS[1:]
+    assert sum(map(len, packed)) <= room
+    assert all(len(opened(one.index)["docs"]) == 200 for one in packed)
+    first, last = opened(packed[1].texts[0])[0], opened(packed[1].texts[-1])[-1]
+    assert first["views"]
+    assert "heat" in first
+    assert last["views"] == {}
+    assert sum(last["cut"]) + len(last["tokens"]) == len(crowded[1].lowers[-1].tokens)
+    told = f"It holds {detail}."
+    assert told in _shown(render(ReportData(title="t", created="now", questions=crowded)))
+    assert "kept small" not in _shown(render(ReportData(title="t", created="now", questions=[question([doc()])])))
+
+
+def crowd(number: int) -> Question:
+    """A question of 200 documents of 240 tokens; the same text serves several, as training data do."""
+    draw = random.Random(number)
+    words = [" " + "".join(draw.choices("abcdefghij", k=4)) for _ in range(300)]
+
+    def one(rank: int, sign: float) -> Doc:
+        values = [draw.gauss(0, 1) ** 3 for _ in range(240)]
+        return doc(
+            document=1000 * number + rank, tokens=draw.choices(words, k=240), by_token=values, score_per_copy=sign / (1 + rank),
+            heat=[values] * 6, output_tokens=values, input_tokens=values, by_layer=[0.1] * 8,
+        )  # fmt: skip
+
+    sides = [[one(rank, sign) for rank in range(100 * k, 100 * k + 100)] for k, sign in enumerate((1.0, -1.0))]
+    return question(sides[0], lowers=sides[1], layers=["l"] * 8, groups=["g"] * 6, group_of=[0] * 8)
+
+
+def test_the_words_shared_keep_their_place_where_a_text_is_cut():
+    asked = crowd(0)
+    last = asked.lowers[-1]
+    peak = max(range(239), key=lambda k: -last.by_token[k]) + 1
+    run = Shared(document=(peak, peak + 1), question=(1, 2), words=1)
+    marked = dataclasses.replace(asked, lowers=[*asked.lowers[:-1], dataclasses.replace(last, shared=[run])])
+
+    text = opened(pack(marked, LEVELS[-1]).texts[-1])[-1]
+
+    [[start, stop, *question_tokens]] = text["shared"]
+    assert text["tokens"][start:stop] == last.tokens[peak : peak + 1]
+    assert question_tokens == [1, 2]
+
+
+def test_scores_of_answer_tokens_reach_the_page_as_they_are():
+    said = [AnswerToken(text=" fo", log_p=-0.2, position=3), AnswerToken(text="ur", log_p=-0.3, position=4)]
+    index = opened(pack(question([doc(by_answer=[0.5, -0.2])], answer=said)).index)
+
+    assert index["docs"][0]["by"] == [0.5, -0.2]
+    assert [token["p"] for token in index["answer"]] == [-0.2, -0.3]
+
+
+def test_a_document_at_both_ends_or_leading_for_a_token_is_packed_once():
+    both = doc()
+    index = opened(pack(question([both], lowers=[both], leaders=[doc(document=8)])).index)
+
+    assert [one["id"] for one in index["docs"]] == [7, 8]
+    assert (index["raises"], index["lowers"]) == ([0], [0])
 
 
 def test_rendering_twice_gives_the_same_file():
@@ -126,7 +198,7 @@ def test_report_data_is_json():
 
 
 def test_the_value_of_a_position_is_shown_on_the_next_token():
-    content = opened(page(question([doc(output_tokens=[0.3, 0.6, 0.0], input_tokens=[0.5, 0.0, -0.5])])))["raises"][0]
+    content = first_text(question([doc(output_tokens=[0.3, 0.6, 0.0], input_tokens=[0.5, 0.0, -0.5])]))
     shown = {name: [round(view["step"] * k, 3) for k in view["values"]] for name, view in content["views"].items()}
 
     assert shown == {"gradient": [0.0, 0.1, 0.2], "output": [0.0, 0.3, 0.6], "input": [0.5, 0.0, -0.5]}
@@ -136,7 +208,7 @@ def test_the_value_of_a_position_is_shown_on_the_next_token():
 def test_values_survive_the_page_to_a_ten_thousandth_of_the_largest():
     made = Maker(3).doc("The quick brown fox jumps over the lazy dog. " * 5, 0.02, 1)
     asked = question([made], layers=list(Maker.layers), groups=list(Maker.groups))
-    content = opened(page(asked))["raises"][0]
+    content = first_text(asked)
     view = content["views"]["gradient"]
     top = max(map(abs, made.by_token))
 
@@ -157,6 +229,7 @@ def test_values_survive_the_page_to_a_ten_thousandth_of_the_largest():
         {"heat": [[1.0]]},
         {"by_layer": [1.0]},
         {"scored": [True]},
+        {"by_answer": [1.0]},
     ],
 )
 def test_parts_that_do_not_fit_are_refused_by_name(wrong):
@@ -179,7 +252,7 @@ def test_empty_states_say_what_is_missing():
     html = render(ReportData(title="t", created="now", questions=[bare]))
 
     for words in ("No document in this run raises this answer.", "No document in this run lowers this answer.",
-                  "No document has positive influence.", "not validated", "Coverage was not recorded.",
+                  "No document has positive influence.", "not validated", "Coverage was not recorded.", "No other damping was tried.",
                   "The command was not recorded."):  # fmt: skip
         assert words in html
     assert "No questions" in render(ReportData(title="t", created="now", questions=[]))
@@ -195,7 +268,7 @@ def test_a_document_without_parts_is_still_a_document():
 
 def test_the_excerpt_is_about_the_peak_and_says_what_it_leaves_out():
     long = doc(tokens=["w "] * 2000, by_token=[0.0] * 1499 + [1.0] + [0.0] * 500)
-    quote = rows(question([long]), "raises", [long], "q1")[0].line
+    quote = rows(question([long]), [long], 1)[0].line
 
     assert quote.before
     assert quote.after
@@ -205,7 +278,7 @@ def test_the_excerpt_is_about_the_peak_and_says_what_it_leaves_out():
 
 def test_leaving_out_a_special_token_is_no_omission():
     whole = doc(tokens=["<s>", " Once", " upon", "</s>"], by_token=[0.1, 0.2, 0.0, 0.0])
-    quote = rows(question([whole]), "raises", [whole], "q1")[0].line
+    quote = rows(question([whole]), [whole], 1)[0].line
 
     assert (quote.text, quote.before, quote.after) == (" Once upon", False, False)
 
@@ -219,8 +292,8 @@ def test_the_tail_keeps_ranks_among_all_documents():
 
 
 @pytest.mark.parametrize("scores", [[1.0], [1.0, 1.0, 1.0], [1e-300, 1.0], [1e308, 1e-5], [0.0]])
-def test_any_tail_can_be_drawn(scores):
-    render(ReportData(title="t", created="now", questions=[question([doc()], tail=Tail.of(scores))]))
+def test_any_tail_can_be_packed(scores):
+    json.loads(json.dumps(opened(pack(question([doc()], tail=Tail.of(scores))).index)["tail"], allow_nan=False))
 
 
 def _shown(html: str) -> str:
@@ -235,7 +308,7 @@ def test_only_a_question_with_a_planted_document_is_said_to_have_one():
 
     assert text.count("planted at rank 1") == 1
     assert text.count("planted not listed") == 1
-    assert text.count("holds the answer") == 1
+    assert text.count("line 4 planted") == 1
 
 
 def test_trust_says_what_the_scores_were_checked_against():
@@ -249,6 +322,16 @@ def test_trust_says_what_the_scores_were_checked_against():
     assert "Not validated against retraining" in checked
     assert "any other measure of truth" not in checked
     assert "any other measure of truth" in bare
+
+
+def test_a_validation_takes_the_place_of_the_words_not_validated():
+    trust = Trust(validations=[Validation(name="lds", text="Retraining.", measure="Spearman", figures=["EK-FAC 0.41"])])
+
+    text = _shown(render(ReportData(title="t", created="now", questions=[question([doc()])], trust=trust)))
+
+    assert "not validated" not in text.lower()
+    assert "validated: lds" in text
+    assert "EK-FAC 0.41" in text
 
 
 def test_a_limit_is_mentioned_where_it_was_used():

@@ -84,7 +84,7 @@ def metadata_rows(doc: Doc) -> list[list[str]]:
 
 
 def peak_of(doc: Doc) -> int:
-    """The token that the value of most influence in the document's own direction is drawn on; the first, without any."""
+    """The token on which the most of the document's influence is drawn; the first where there are no values."""
     values = shown_on_tokens(doc.by_token, len(doc.tokens))
     sign = 1 if doc.score_per_copy >= 0 else -1
     return max(range(len(values)), key=lambda k: sign * values[k], default=0) if largest(values) else 0

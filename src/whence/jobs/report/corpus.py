@@ -24,6 +24,8 @@ from whence.report.words import script_of
 
 MOST_TOKENS = 20_000_000
 """Training tokens up to which documents are searched and told apart by script: seconds, and memory like the text's."""
+NOTHING = "–"
+"""The group of documents without a value."""
 HEAD = 200
 """Tokens that a document's script is told from."""
 
@@ -47,9 +49,15 @@ class Grouping:
         return np.bincount(self.of, weights=values, minlength=len(self.names)).astype(np.float64)
 
     @property
+    def tells(self) -> bool:
+        """Whether there are groups at all, and most documents that are in one are not alone there."""
+        named = self.counts[[name != NOTHING for name in self.names]]
+        return len(self.names) >= 2 and len(named) <= max(2, int(named.sum()) // 2)
+
+    @property
     def counts(self) -> NDArray[np.int64]:
         """Documents in each."""
-        return np.bincount(self.of, minlength=len(self.names))
+        return np.bincount(self.of, minlength=len(self.names)).astype(np.int64)
 
 
 class Corpus:
@@ -96,7 +104,7 @@ class Corpus:
         if self.searchable:
             found.append(Grouping.of_labels("script", list(self._scripts())))
         found.append(Grouping.of_labels("copies", [self._copies(number) for number in range(len(self.hashes))]))
-        return [one for one in found if 2 <= len(one.names) <= max(2, len(self.hashes) // 2)]
+        return [one for one in found if one.tells]
 
     def _copies(self, document: int) -> str:
         """Exact copies go by the first of them."""
@@ -143,7 +151,7 @@ def document_tokens(store: TokenStore) -> Iterator[NDArray[np.int32]]:
 
 def _label(value: object, kept_as_json: bool) -> str:
     if value is None:
-        return "–"
+        return NOTHING
     if kept_as_json:
         value = json.loads(str(value))
     if isinstance(value, bool):

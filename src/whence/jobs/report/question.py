@@ -16,6 +16,7 @@ from whence.evaluate.statistics import spearman
 from whence.influence.query import Queries
 from whence.influence.topk import TopK
 from whence.jobs.explain import Explanation, explain, full_rank_query, meet
+from whence.jobs.opened.shown import keep_shown
 from whence.jobs.report.answers import Answer, answer_of, leaders_of
 from whence.jobs.report.corpus import Corpus
 from whence.jobs.report.shapes import against, noise_of, tail_of, totals_of

@@ -12,7 +12,7 @@ async function fillDocument(details) {
   const reader = tokenText(text, doc.score, (token) => map?.show(token));
   const parts = [reader.node];
   if (text.shared) parts.unshift(inCommon(asked, text, reader.spans));
-  if (doc.by) parts.push(answerStrip(asked.index.answer.map((token) => token.text), doc.by, "This document’s score, by token of the answer, in nats per copy."));
+  if (doc.by?.length > 1) parts.push(answerStrip(asked.index.answer.map((token) => token.text), doc.by, "This document’s score, by token of the answer, in nats per copy."));
   if (text.heat) {
     map = heatMap(text, asked.index.groups, (token) => reader.look(token));
     parts.push(map.node);

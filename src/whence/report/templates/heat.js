@@ -166,7 +166,7 @@ function strip(title, caption, names, amounts, marks, kind) {
       { width: left + wide + 2, height: tall + 16, viewBox: `${-left - 1} 0 ${left + wide + 2} ${tall + 16}`, role: "img", tabindex: 0, "aria-label": `One bar a ${kind}, ${amounts.length} of them. Most influence: ${names[most]}, ${signed(amounts[most])} nats per copy. Arrow keys move from ${kind} to ${kind}.` },
       svg("rect", { class: "back", width: wide, height: tall }),
       ...ticks.map(([value, y]) => svg("text", { class: "tick", x: -5, y: Math.max(8, Math.min(tall, y + 3.5)), "text-anchor": "end" }, signed(value))),
-      ...marks.filter(([k]) => k > 0).map(([k]) => svg("line", { class: "block", x1: k * broad, x2: k * broad, y1: 0, y2: tall + 4 })),
+      ...marks.filter(([k]) => k > 0 && kind === "layer").map(([k]) => svg("line", { class: "block", x1: k * broad, x2: k * broad, y1: 0, y2: tall + 4 })),
       ...bars(amounts, unit, zero, (k) => [k * broad + broad * 0.12, broad * 0.76], true),
       svg("line", { class: "zero", x1: 0, x2: wide, y1: zero, y2: zero }),
       ...marks.map(([k, name], number) => (number % every || !name ? "" : svg("text", { x: k * broad + 3, y: tall + 12 }, name))).filter(Boolean),
@@ -198,4 +198,4 @@ function strip(title, caption, names, amounts, marks, kind) {
 }
 
 const layerStrip = (names, amounts, caption) => strip("Layers.", caption, names, amounts, blocks(names), "layer");
-const answerStrip = (tokens, amounts, caption) => strip("Answer tokens.", caption, tokens, amounts, [], "token");
+const answerStrip = (tokens, amounts, caption) => strip("Answer tokens.", caption, tokens, amounts, tokens.map((token, k) => [k, [...shownToken(token)].slice(0, 6).join("")]), "token");

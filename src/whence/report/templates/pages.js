@@ -9,6 +9,7 @@ function openPage(id) {
 }
 
 async function unpack(text) {
+  performance.mark("unpacked");
   const packed = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   return JSON.parse(await new Response(stream).text());

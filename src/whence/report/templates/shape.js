@@ -11,7 +11,7 @@ function tailPlot(index, short) {
   const high = values[0] * 1.15;
   const low = Math.max(values.at(-1), values[0] / 10 ** TAIL_DECADES);
   const points = values.map((value, k) => [value, ranks[k] / index.n]).filter(([value]) => value >= low);
-  const law = fit && ((value) => (fit.count / index.n) * (value / fit.threshold) ** fit.slope);
+  const law = !short && fit && ((value) => (fit.count / index.n) * (value / fit.threshold) ** fit.slope);
   const caption = !fit ? `${count(positive)} of ${plural(index.n, "document")} have positive influence; too few different values to fit a power law.` : [
     "Dashed: a power law fitted to the largest ", `${count(fit.count)}. Density exponent `, el("b", { class: "num" }, fit.exponent.toFixed(2)), ` [${fit.low.toFixed(2)}, ${fit.high.toFixed(2)}], slope here ${fit.slope.toFixed(2).replace("-", "−")}. `,
     `KS distance ${fit.ks.toFixed(3)}; a true power law exceeds ${fit.ks_critical.toFixed(3)} one time in twenty`, fit.ks > fit.ks_critical ? ": this tail is not one." : "."];
