@@ -117,7 +117,7 @@ class Maker:
             "mlp.down_proj",
         )
     )
-    groups = tuple(f"block {block} {part}" for block in range(6) for part in ("attention", "mlp"))
+    groups = tuple(f"{block} {part}" for block in range(6) for part in ("attention", "MLP"))
 
     def __init__(self, seed: int = 0) -> None:
         self.random = random.Random(seed)
@@ -223,7 +223,16 @@ class Maker:
             ],
             tail=Tail.of(
                 every,
-                Fit(exponent=1.9, low=1.7, high=2.1, slope=-0.9, threshold=high[200], count=200, ks=0.03, ks_critical=0.07),
+                Fit(
+                    exponent=1.9,
+                    low=1.7,
+                    high=2.1,
+                    slope=-0.9,
+                    threshold=high[200],
+                    count=200,
+                    ks=0.03,
+                    ks_critical=0.07,
+                ),
             ),
             raises=raises,
             lowers=lowers,
@@ -419,7 +428,9 @@ def sample(*, questions: int = 14, docs: int = 20, seed: int = 0) -> ReportData:
             ],
             checks=[
                 CheckRow(name="batch-mates", result="scores agree to 1e-6", fine=True),
-                CheckRow(name="beginning of text", result="doubled in 3 rows", fine=False, advice="Strip it from the data."),
+                CheckRow(
+                    name="beginning of text", result="doubled in 3 rows", fine=False, advice="Strip it from the data."
+                ),
             ],
         ),
         matrices=[

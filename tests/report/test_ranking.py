@@ -132,7 +132,9 @@ def test_questions_are_reached_by_keys_links_and_menu(visit, file):
     assert page.locator("#q3").is_visible()
 
 
-@pytest.mark.parametrize(("fragment", "panel"), [("q3/doc-{}", "lowers"), ("q3/lowers", "lowers"), ("q3/shape", "shape")])
+@pytest.mark.parametrize(
+    ("fragment", "panel"), [("q3/doc-{}", "lowers"), ("q3/lowers", "lowers"), ("q3/shape", "shape")]
+)
 def test_an_address_leads_to_its_document_or_panel(visit, file, third, fragment, panel):
     page = visit(file, fragment.format(third.lowers[17].document), viewport=WIDE).page
     page.wait_for_selector("#q3 .docs .doc", state="attached")
@@ -141,7 +143,9 @@ def test_an_address_leads_to_its_document_or_panel(visit, file, third, fragment,
     assert page.locator(f"#q3-tab-{panel}").get_attribute("aria-selected") == "true"
     if "{}" in fragment:
         page.wait_for_selector(f"[id='q3/doc-{third.lowers[17].document}'][open] .tokens")
-        assert page.evaluate("document.activeElement.closest('.doc').dataset.document") == str(third.lowers[17].document)
+        assert page.evaluate("document.activeElement.closest('.doc').dataset.document") == str(
+            third.lowers[17].document
+        )
 
 
 def test_search_reads_the_whole_text_place_and_metadata(visit, file):

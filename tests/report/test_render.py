@@ -15,7 +15,19 @@ from html.parser import HTMLParser
 import pytest
 from tests.report.sample import HOSTILE, Maker, sample
 
-from whence.report import AnswerToken, Doc, Question, Recall, RecallRow, ReportData, Shared, Tail, Trust, Validation, render
+from whence.report import (
+    AnswerToken,
+    Doc,
+    Question,
+    Recall,
+    RecallRow,
+    ReportData,
+    Shared,
+    Tail,
+    Trust,
+    Validation,
+    render,
+)
 from whence.report.excerpt import rows
 from whence.report.pages import BUDGET, LEVELS, pack, pages
 
@@ -43,7 +55,8 @@ def question(docs: list[Doc], **more: object) -> Question:
 
 def doc(**more: object) -> Doc:
     defaults = {
-        "document": 7, "source": "a.jsonl", "row": 3, "place": "a.jsonl, line 4", "tokens": ["one", " two", " three"], "score_per_copy": 0.3,
+        "document": 7, "source": "a.jsonl", "row": 3, "place": "a.jsonl, line 4",
+        "tokens": ["one", " two", " three"], "score_per_copy": 0.3,
         "score_raw": 30.0, "percentile": 99.0, "by_token": [0.1, 0.2, 0.0],
     }  # fmt: skip
     return Doc(**(defaults | more))  # type: ignore[arg-type]
@@ -151,8 +164,8 @@ def crowd(number: int) -> Question:
     def one(rank: int, sign: float) -> Doc:
         values = [draw.gauss(0, 1) ** 3 for _ in range(240)]
         return doc(
-            document=1000 * number + rank, tokens=draw.choices(words, k=240), by_token=values, score_per_copy=sign / (1 + rank),
-            heat=[values] * 6, output_tokens=values, input_tokens=values, by_layer=[0.1] * 8,
+            document=1000 * number + rank, tokens=draw.choices(words, k=240), by_token=values,
+            score_per_copy=sign / (1 + rank), heat=[values] * 6, output_tokens=values, input_tokens=values, by_layer=[0.1] * 8,
         )  # fmt: skip
 
     sides = [[one(rank, sign) for rank in range(100 * k, 100 * k + 100)] for k, sign in enumerate((1.0, -1.0))]
@@ -252,7 +265,8 @@ def test_empty_states_say_what_is_missing():
     html = render(ReportData(title="t", created="now", questions=[bare]))
 
     for words in ("No document in this run raises this answer.", "No document in this run lowers this answer.",
-                  "No document has positive influence.", "not validated", "Coverage was not recorded.", "No other damping was tried.",
+                  "No document has positive influence.", "not validated", "Coverage was not recorded.",
+                  "No other damping was tried.",
                   "The command was not recorded."):  # fmt: skip
         assert words in html
     assert "No questions" in render(ReportData(title="t", created="now", questions=[]))
