@@ -165,7 +165,8 @@ def crowd(number: int) -> Question:
         values = [draw.gauss(0, 1) ** 3 for _ in range(240)]
         return doc(
             document=1000 * number + rank, tokens=draw.choices(words, k=240), by_token=values,
-            score_per_copy=sign / (1 + rank), heat=[values] * 6, output_tokens=values, input_tokens=values, by_layer=[0.1] * 8,
+            score_per_copy=sign / (1 + rank), heat=[values] * 6, output_tokens=values, input_tokens=values,
+            by_layer=[0.1] * 8,
         )  # fmt: skip
 
     sides = [[one(rank, sign) for rank in range(100 * k, 100 * k + 100)] for k, sign in enumerate((1.0, -1.0))]
