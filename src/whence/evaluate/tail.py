@@ -95,8 +95,8 @@ def power_law(values: ArrayLike, count: int | None = None) -> PowerLaw | None:
 
     Args:
         values: All influences on one question, of either sign.
-        count: How many of the largest; default `fitted_count`, but never more than a tenth of the positive ones
-            unless those would be too few, so that the fit is of a tail and not of the body.
+        count: How many of the largest; default `fitted_count`, but where a tenth of the positive ones is less, that
+            (of few positive ones up to half, at most 25): the fit is of a tail and not of the body.
 
     Raises:
         DataError: If a value is NaN.
@@ -112,7 +112,7 @@ def power_law(values: ArrayLike, count: int | None = None) -> PowerLaw | None:
         raise DataError("a tail cannot be fitted to NaN")
     positive = np.sort(every[every > 0])[::-1]
     if count is None:
-        count = min(fitted_count(len(every)), max(50, len(positive) // 10))
+        count = min(fitted_count(len(every)), max(len(positive) // 10, min(25, len(positive) // 2)))
     count = min(count, len(positive) - 1)
     if count < FEWEST:
         return None

@@ -147,11 +147,19 @@ class Memory:
         totals += 4 * self.questions * self.train.tokens * ("token" in self.by)
         return self.fitted + self.prepared + max(expanded + batch, totals)
 
-    def one_question(self, batch: int) -> int:
-        """One question at full rank beside all of them, and its direction; in float32 whatever the pass was in."""
+    def one_question(self, batch: int, beside: int = 0, met: int = 0) -> int:
+        """One question at full rank beside all of them, and its direction; in float32 whatever the pass was in.
+
+        Args:
+            beside: What else its documents are met with, answer tokens and other dampings, each dense: twice, while
+                they are put together.
+            met: Of the batch that they then meet.
+        """
         wider = max(self.dtype.itemsize, 4)
-        held = self.fitted + self.prepared + 2 * self.weights + (wider - self.dtype.itemsize) * self.parameters
-        return held + max(batch * wider // self.dtype.itemsize, 3 * self.largest)
+        held = self.fitted + self.prepared + (wider - self.dtype.itemsize) * self.parameters
+        explained = 2 * self.weights + max(batch * wider // self.dtype.itemsize, 3 * self.largest)
+        together = beside * self.weights
+        return held + max(explained, together + max(together, met * wider // self.dtype.itemsize))
 
     @property
     def _named(self) -> dict[str, TrackedLayer]:

@@ -18,6 +18,8 @@ from whence.jobs.plan.memory import Memory
 from whence.jobs.plan.probe import Seconds, timed
 from whence.jobs.plan.view import Pass
 from whence.jobs.plan.workload import Workload
+from whence.jobs.report.answers import MOST_TOKENS
+from whence.jobs.report.question import SWEEP
 from whence.jobs.rescored import ends_again
 from whence.layers import TrackedLayer
 from whence.layers.select import Tracked
@@ -192,15 +194,20 @@ class Passes:
         shown = self._documents(2 * top)
         explained, seconds = self._explained(shown)
         operations, asking = self._one_by_one(queries)
+        tokens = round(queries.scored / count)  # of an answer
+        beside = (tokens if 1 < tokens <= MOST_TOKENS else 0) + len(SWEEP) * (memory.curvature != "identity")
+        met = machine.plain.operations(shown)
+        met += self._over(shown, lambda shape: costs.scores(self.layers, shape, queries=beside))
+        seconds = seconds + machine.plain.seconds(shown) + machine.added(shown, "scores", queries=max(1, beside))
         alive = machine.plain.memory(shown) + machine.transient(shown, "self" if self.basis else "diagonal")
         return Pass(
             "report",
             0,
-            queries.sequences + count * shown.sequences,
-            queries.tokens + count * shown.tokens,
-            operations + count * explained,
-            asking + seconds * count,
-            memory.one_question(max(alive, machine.viewing(shown))),
+            (1 + beside) * queries.sequences + 2 * count * shown.sequences,
+            (1 + beside) * queries.tokens + 2 * count * shown.tokens,
+            (1 + beside) * operations + count * (explained + met),
+            asking * (1 + beside) + seconds * count,
+            memory.one_question(max(alive, machine.viewing(shown)), beside, machine.plain.memory(shown)),
         )
 
     def _one_by_one(self, queries: Workload) -> tuple[float, Seconds]:

@@ -43,7 +43,7 @@ function plot({ title, caption, spoken, x, y, draw }) {
     const [wide, tall] = [Math.max(220, Math.min(room, 460)), 240];
     const names = ticks(y.low, y.high, y.log).map((value) => [value, (y.name ?? tickName)(value)]);
     const left = 26 + Math.max(...names.map(([, name]) => width(name)), 10);
-    const [right, top, bottom] = [12, 10, 40];
+    const [right, top, bottom] = [20, 10, 40];
     const across = axis(x.low, x.high, left, wide - right, x.log);
     const up = axis(y.low, y.high, tall - bottom, top, y.log);
     return svg("svg", { width: wide, height: tall, viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": spoken },

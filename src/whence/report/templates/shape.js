@@ -44,7 +44,7 @@ function sharePlot(index) {
     x: { low: 1 / index.n, high: 1, log: true, label: "top share of documents", name: shares },
     y: { low: 0, high: 1, label: "share of positive influence", name: shares },
     draw: (x, y) => [
-      svg("path", { class: "even", d: line(points.map(([share]) => [x(share), y(share)])) }),
+      svg("path", { class: "even", d: line([...points.map(([share]) => share), 0.25, 0.5, 0.75, 1].sort((a, b) => a - b).map((share) => [x(share), y(share)])) }),
       svg("path", { class: "curve", d: line([...points, [1, 1]].map(([share, sum]) => [x(share), y(sum)])) }),
     ],
   });
@@ -105,6 +105,6 @@ async function drawShape(asked) {
   const [raising, lowering] = [await texts("raises"), await texts("lowers")];
   const figures = [tailPlot(index), sharePlot(index), ...index.against.map(scatter)].filter(Boolean);
   const maps = [layerMap(index, raising, "raise"), layerMap(index, lowering, "lower")].filter(Boolean);
-  panel.replaceChildren(...maps, el("div", { class: "plots" }, ...figures));
+  panel.replaceChildren(el("div", { class: "maps" }, ...maps), el("div", { class: "plots" }, ...figures));
   if (!figures.length && !maps.length) panel.replaceChildren(el("p", { class: "empty" }, "There is too little here to have a shape."));
 }
