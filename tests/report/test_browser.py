@@ -62,7 +62,7 @@ def test_what_makes_it_open_at_once(visit, file, html):
     page.wait_for_selector("#q3 .doc[open] .tokens")
     assert page.evaluate(unpacked) == 2  # its index, and the texts of its first forty documents
     packed = sum(len(text) for text in page.locator("script[type='text/plain']").all_text_contents())
-    assert len(html.encode()) - packed < 30_000 * 14
+    assert len(html.encode()) - packed < 40_000 * 14
 
 
 def test_no_hostile_text_runs_in_any_document(visit, file):
@@ -121,7 +121,8 @@ def test_words_in_common_are_underlined_on_both_sides_and_light_each_other_up(vi
     assert said == "Once upon a time there was a little"
     assert "Once upon a time, there was a little" in "".join(theirs.all_text_contents())
     ours.first.hover()
-    assert "".join(doc.locator(".tokens .lit").all_text_contents()).strip() == said
+    lit = "".join(doc.locator(".tokens .lit").all_text_contents())
+    assert lit == "".join(theirs.all_text_contents())  # every place where the document says it
     theirs.first.hover()
     assert "".join(doc.locator(".common .lit").all_text_contents()).strip() == said
     page.mouse.move(0, 0)

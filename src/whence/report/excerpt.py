@@ -12,7 +12,7 @@ from whence.report.pieces import Piece, display, visible
 
 LINE = 150
 """Characters of an overview's quotation."""
-PASSAGE = 700
+PASSAGE = 500
 """Characters quoted of a document where no script shows the whole."""
 
 
@@ -75,7 +75,10 @@ def question_runs(question: Question) -> list[Run]:
     pieces = display(question.tokens)
     scored = [*question.scored, *[False] * (len(pieces) - len(question.scored))]
     marks = zip(scored, pieces, strict=False)
-    return _runs(pieces, ["scored" if m else "special" if piece.kind == "special" else "" for m, piece in marks])
+    return _runs(
+        [Piece(piece.read) for piece in pieces],
+        ["scored" if m else "special" if piece.kind == "special" else "" for m, piece in marks],
+    )
 
 
 def metadata_rows(doc: Doc) -> list[list[str]]:
@@ -139,7 +142,7 @@ def quote(
         stop += 1
     # One token can be longer than the room: a quotation is never longer than a few rooms.
     shown = [k for k in range(start, stop) if special or pieces[k].kind != "special"]
-    kept = [Piece(pieces[k].text[: 4 * room]) for k in shown]
+    kept = [Piece(pieces[k].read[: 4 * room]) for k in shown]
     before, after = (
         any(special or piece.kind != "special" for piece in rest) for rest in (pieces[:start], pieces[stop:])
     )

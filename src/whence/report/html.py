@@ -53,9 +53,9 @@ SCRIPTS = (
 EARLY = 'document.documentElement.classList.add("js")'
 """Runs before the first paint, so that what is only for readers without scripts never flashes."""
 
-PLAIN_ROWS = 400
+PLAIN_ROWS = 280
 """Documents in the whole report that readers without scripts are shown; at least `FEWEST` at each end of a ranking."""
-FEWEST = 3
+FEWEST = 2
 
 
 class View:

@@ -33,7 +33,7 @@ FINE = 9999
 COARSE = 127
 CHUNK = 40
 """Documents of one page of texts."""
-BUDGET = 4_600_000
+BUDGET = 4_450_000
 """Bytes that all pages of a report may take, so that the file stays under 5 MB."""
 
 
@@ -44,30 +44,32 @@ class Detail:
     heat: int | None = None
     """Documents with layers × tokens."""
     views: int | None = None
-    """Documents with values by token and by layer; of the others, the text alone."""
+    """Documents with all three attributions."""
+    values: int | None = None
+    """Documents with values by token (where the gradient arises) and by layer; of the others, the text alone."""
     text: int | None = None
     """Characters of those others' text, about the token with most influence."""
 
     def __str__(self) -> str:
-        if self.views is None:
-            return f"layers × tokens of the first {self.heat} documents at each end of a ranking"
-        cut = "" if self.text is None else f", and {self.text} characters of the text of the others"
-        return (
-            f"layers × tokens of the first {self.heat} documents at each end of a ranking, values by token of the "
-            f"first {self.views}{cut}"
-        )
+        held = [f"layers × tokens of the first {self.heat} documents at each end of a ranking"]
+        held += [] if self.views is None else [f"all three attributions of the first {self.views}"]
+        held += [] if self.values is None else [f"values by token and layer of the first {self.values}"]
+        held += [] if self.text is None else [f"{self.text} characters of the text of the others"]
+        return f"{', '.join(held[:-1])} and {held[-1]}" if len(held) > 1 else held[0]
 
 
 LEVELS = (
     Detail(),
     Detail(heat=20),
     Detail(heat=10, views=40),
-    Detail(heat=5, views=20),
-    Detail(heat=5, views=10, text=4000),
-    Detail(heat=4, views=8, text=1200),
-    Detail(heat=3, views=5, text=600),
-    Detail(heat=2, views=3, text=300),
-    Detail(heat=1, views=1, text=120),
+    Detail(heat=5, views=20, values=60),
+    Detail(heat=5, views=10, values=30, text=4000),
+    Detail(heat=4, views=8, values=20, text=1500),
+    Detail(heat=3, views=5, values=12, text=800),
+    Detail(heat=2, views=4, values=8, text=500),
+    Detail(heat=2, views=3, values=5, text=350),
+    Detail(heat=1, views=2, values=3, text=250),
+    Detail(heat=1, views=1, values=1, text=120),
 )
 """Tried in this order until the pages fit `BUDGET`; the last is taken whatever it weighs."""
 _TRIED = 4
@@ -130,13 +132,15 @@ def _index(question: Question, docs: Sequence[Doc]) -> dict[str, Any]:
     return {
         "chunk": CHUNK,
         "n": question.tail.n,
+        "raw": _number(next((doc.score_raw / doc.score_per_copy for doc in docs if doc.score_per_copy), None)),
         "noise": _number(question.noise),
         "planted": question.planted,
-        "tokens": [piece.text for piece in pieces],
+        "tokens": [piece.read for piece in pieces],
         "special": [k for k, piece in enumerate(pieces) if piece.kind == "special"],
         "scored": [k for k, mark in enumerate(question.scored) if mark],
         "answer": [
             {"text": piece.text, "p": _number(token.log_p), "at": token.position}
+            | ({"bytes": True} if piece.kind == "bytes" else {})
             for piece, token in zip(said, question.answer, strict=True)
         ],
         "layers": [visible(name) for name in question.layers],
@@ -169,12 +173,11 @@ def _line(doc: Doc) -> dict[str, Any]:
         "id": doc.document,
         "place": visible(doc.place),
         "score": _number(doc.score_per_copy),
-        "raw": _number(doc.score_raw),
         "percentile": _number(doc.percentile),
         "length": len(doc.tokens),
-        "cosine": _number(doc.cosine),
-        "normalised": _number(doc.self_normalised),
-        "self": _number(doc.self_influence),
+        "cosine": _number(doc.cosine, 4),
+        "normalised": _number(doc.self_normalised, 4),
+        "self": _number(doc.self_influence, 4),
         "hash": doc.hash,
         "bm25": doc.bm25_rank,
         "quotes": doc.quotes_answer,
@@ -184,7 +187,7 @@ def _line(doc: Doc) -> dict[str, Any]:
         "times": doc.times if doc.times > 1 else None,
         "under": doc.copy_of,
         "like": _number(doc.similarity) if doc.copy_of is not None else None,
-        "by": _numbers(doc.by_answer),
+        "by": [_number(value, 5) for value in doc.by_answer],
     }
     return {
         name: value
@@ -210,6 +213,7 @@ class _Shown:
 
     heat: bool
     views: bool
+    values: bool
     start: int
     stop: int
 
@@ -220,10 +224,11 @@ def _shown(doc: Doc, rank: int | None, detail: Detail) -> _Shown:
     def within(few: int | None) -> bool:
         return few is None or (rank is not None and rank < few)
 
-    if within(detail.views) or detail.text is None:
-        return _Shown(within(detail.heat), within(detail.views), 0, whole)
+    held = within(detail.heat), within(detail.views), within(detail.values)
+    if held[2] or detail.text is None:
+        return _Shown(*held, 0, whole)
     found = quote(display(doc.tokens), [""] * whole, peak_of(doc), detail.text, lead=detail.text // 3)
-    return _Shown(False, False, found.start, found.stop)
+    return _Shown(*held, found.start, found.stop)
 
 
 def _text(doc: Doc, shown: _Shown) -> dict[str, Any]:
@@ -248,8 +253,8 @@ def _text(doc: Doc, shown: _Shown) -> dict[str, Any]:
     content |= {
         name: found for name, found in (("windows", windows), ("unscored", unscored), ("shared", shared)) if found
     }
-    content["views"] = _views(doc) if shown.views else {}
-    if doc.by_layer and shown.views:
+    content["views"] = _views(doc, every=shown.views) if shown.values else {}
+    if doc.by_layer and shown.values:
         content["layers"] = _steps(doc.by_layer, FINE)
     if doc.heat and shown.heat:
         cells = [shown_on_tokens(row, tokens) for row in doc.heat]
@@ -262,13 +267,14 @@ def _text(doc: Doc, shown: _Shown) -> dict[str, Any]:
     return content
 
 
-def _views(doc: Doc) -> dict[str, Any]:
+def _views(doc: Doc, *, every: bool) -> dict[str, Any]:
     tokens = len(doc.tokens)
-    views = {
-        "gradient": shown_on_tokens(doc.by_token, tokens),
-        "output": shown_on_tokens(doc.output_tokens or [], tokens),
-        "input": list(doc.input_tokens or [])[:tokens],
-    }
+    views = {"gradient": shown_on_tokens(doc.by_token, tokens)}
+    if every:
+        views |= {
+            "output": shown_on_tokens(doc.output_tokens or [], tokens),
+            "input": list(doc.input_tokens or [])[:tokens],
+        }
     return {name: _steps(values, FINE) | {"sum": _number(sum(values))} for name, values in views.items() if values}
 
 
@@ -313,7 +319,7 @@ def _whole(values: Sequence[float], step: float) -> list[int]:
 
 
 def _numbers(values: Sequence[float]) -> list[float | None]:
-    return [_number(value, 5) for value in values]
+    return [_number(value, 4) for value in values]
 
 
 def _number(value: float | None, digits: int = 6) -> float | None:

@@ -43,6 +43,11 @@ class Piece:
     raw: str = ""
     """What the token is when the text does not say it: ``E2 9C``."""
 
+    @property
+    def read(self) -> str:
+        """What it adds to a text that is read as a whole: of a character's later bytes, nothing."""
+        return "" if self.kind == "bytes" and self.text == CONTINUES else self.text
+
 
 def visible(text: str) -> str:
     r"""Text in which nothing acts unseen; line breaks and tabs are kept.

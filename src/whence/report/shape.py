@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-TAIL_POINTS = 200
+TAIL_POINTS = 120
 """Points kept of a tail: as many as a figure has room to show."""
 
 
@@ -60,12 +60,12 @@ class Tail:
         keep = np.unique(np.geomspace(1, len(high), TAIL_POINTS).round().astype(int)) - 1
         top = high[: -(-len(every) // 100)]
         return cls(
-            values=[float(f"{value:.5g}") for value in high[keep]],
+            values=[float(f"{value:.4g}") for value in high[keep]],
             ranks=[int(rank) + 1 for rank in keep],
             n=len(every),
             positive=len(high),
             share_top_1pct=float(top.sum() / high.sum()),
-            held=[float(f"{share:.5g}") for share in np.cumsum(high)[keep] / high.sum()],
+            held=[float(f"{share:.4g}") for share in np.cumsum(high)[keep] / high.sum()],
             fit=fit,
         )
 

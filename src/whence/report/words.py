@@ -39,7 +39,7 @@ def words_of(tokens: Sequence[str]) -> list[Word]:
     """
     text, owner = "", list[int]()
     for number, piece in enumerate(display(tokens)):
-        said = " " if piece.kind == "special" else "" if piece.kind == "bytes" and piece.text == "·" else piece.text
+        said = " " if piece.kind == "special" else piece.read
         text += said
         owner += [number] * len(said)
     return [

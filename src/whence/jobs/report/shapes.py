@@ -18,7 +18,7 @@ ROWS = 12
 """Groups that are told apart in a table; the others are one row."""
 COLUMNS = 8
 """Groups of documents that a matrix has a column for, at most."""
-DRAWN = 300
+DRAWN = 160
 """Points of a scatter beside those of the documents that are shown."""
 
 
@@ -128,8 +128,8 @@ def against(
             name=name,
             spearman=_finite(float(spearman(values[None], scores[None])[0])),
             of=n,
-            x=[float(f"{value:.4g}") for value in values[drawn]],
-            y=[float(f"{value:.4g}") for value in scores[drawn]],
+            x=[float(f"{value:.3g}") for value in values[drawn]],
+            y=[float(f"{value:.3g}") for value in scores[drawn]],
         )
         for name, values in sides
         if values is not None

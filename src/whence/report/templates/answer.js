@@ -2,27 +2,30 @@
 
 function answerBar(asked) {
   const { answer } = asked.index;
-  if (answer.length < 2 || !asked.index.docs.some((doc) => doc.by)) return;
+  const parts = whole(answer);
+  if (parts.length < 2 || !asked.index.docs.some((doc) => doc.by)) return;
   const room = find(".answer", asked.view);
   const says = el("p", { class: "fine says" });
   const clear = el("button", { type: "button", class: "clear" }, "Whole answer");
   let last = 0;
 
-  const chip = (token, k) => {
+  const chip = (part, k) => {
+    const token = answer[part[0]];
     const button = el("button", { type: "button", class: /^\s/.test(token.text) ? "chip word" : "chip", "aria-pressed": "false", tabindex: k ? "-1" : "0" },
-      el("bdi", { class: "piece" }, shownToken(token.text)), el("span", { class: "p" }, signed(token.p)));
+      el("bdi", { class: "piece" }, shownToken(token.text)), el("span", { class: "p" }, signed(total(part.map((one) => answer[one].p)))));
     button.addEventListener("click", (event) => pick(k, event.shiftKey));
     button.addEventListener("keydown", (event) => move(event, k));
     return button;
   };
-  const chips = answer.map(chip);
-  const own = chips.filter((_, k) => answer[k].at !== null);
-  const other = chips.filter((_, k) => answer[k].at === null);
+  const chips = parts.map(chip);
+  const own = chips.filter((_, k) => answer[parts[k][0]].at !== null);
+  const other = chips.filter((_, k) => answer[parts[k][0]].at === null);
+  const isPicked = (k) => asked.picked.has(parts[k][0]);
 
   function pick(k, span) {
-    const on = !asked.picked.has(k);
+    const on = !isPicked(k);
     const [from, to] = span ? [Math.min(last, k), Math.max(last, k)] : [k, k];
-    for (let one = from; one <= to; one++) asked.picked[on || span ? "add" : "delete"](one);
+    for (const one of parts.slice(from, to + 1).flat()) asked.picked[on || span ? "add" : "delete"](one);
     last = k;
     show();
   }
@@ -41,7 +44,7 @@ function answerBar(asked) {
     if (event.shiftKey) pick(next, true);
   }
   function show() {
-    chips.forEach((button, k) => button.setAttribute("aria-pressed", String(asked.picked.has(k))));
+    chips.forEach((button, k) => button.setAttribute("aria-pressed", String(isPicked(k))));
     clear.hidden = !asked.picked.size;
     describe();
     asked.rank();
@@ -50,10 +53,11 @@ function answerBar(asked) {
   }
   function describe() {
     if (!asked.picked.size) return says.replaceChildren("Pick tokens to rank the documents by their influence on that part of the answer alone. Under each, its log-probability.");
-    const chosen = [...asked.picked].sort((a, b) => a - b);
+    const chosen = [...asked.picked];
+    const named = parts.filter((part) => asked.picked.has(part[0]));
     const leaders = asked.index.docs.length > new Set([...asked.index.raises, ...asked.index.lowers]).size;
     const among = leaders ? `the ${plural(asked.index.docs.length, "document")} of this report, which leaders of each token in all the data are among` : `the ${plural(asked.index.docs.length, "document")} of this report (with --by answer, each token’s leaders in all the data join them)`;
-    says.replaceChildren("Ranked by ", ...chosen.flatMap((k) => [quoted(answer[k].text), " "]), `log p ${signed(total(chosen.map((k) => answer[k].p)))}, among ${among}.`);
+    says.replaceChildren("Ranked by ", ...named.flatMap((part) => [quoted(answer[part[0]].text), " "]), `log p ${signed(total(chosen.map((k) => answer[k].p)))}, among ${among}.`);
   }
 
   clear.addEventListener("click", () => {
@@ -66,6 +70,13 @@ function answerBar(asked) {
   const row = (name, buttons) => el("div", { class: "chips", dir: "auto", role: "group", "aria-label": name }, el("span", { class: "label" }, name), ...buttons);
   room.replaceChildren(row("Which part of the answer?", [...own, clear]), ...(other.length ? [row("… rather than", other)] : []), says);
   room.hidden = false;
+}
+
+/** The answer's tokens, those that hold later bytes of a character with the one that begins it. */
+function whole(answer) {
+  const parts = [];
+  answer.forEach((token, k) => (token.text === "·" && token.bytes && parts.length ? parts.at(-1).push(k) : parts.push([k])));
+  return parts;
 }
 
 /** A token that can be seen: what is all space is spelled out. */

@@ -69,7 +69,7 @@ function about(asked, doc, text) {
     doc.cosine != null && ["Cosine", signed(doc.cosine), "score over the size of both gradients, in the curvature’s own geometry"],
     doc.normalised != null && ["Self-normalised", signed(doc.normalised), "raw score over √self-influence: less in favour of documents that move everything"],
     doc.self != null && ["Self-influence", plain(doc.self), "how much training on it moves itself; high for what is unusual"],
-    ["Raw score", signed(doc.raw), "per-copy score times the number of training sequences"],
+    asked.index.raw != null && ["Raw score", signed(doc.score * asked.index.raw), "per-copy score times the number of training sequences"],
     ["Length", plural(doc.length, "token") + (doc.windows ? ` in ${doc.windows} windows` : "")],
     doc.bm25 && ["Search", `BM25 no. ${count(doc.bm25)} of ${count(asked.index.n)}`, "its place in a search for the question’s own words"],
     ...Object.values(BADGES).map((of) => of(doc, asked)).filter((badge) => badge && badge[1]).map(([name, , why]) => [name[0].toUpperCase() + name.slice(1), "", why]),

@@ -33,6 +33,7 @@ function tokenText(doc, score, onToken) {
 
   const spans = doc.tokens.map((token, k) => {
     const span = el(doc.kinds[k] === "special" ? "bdi" : "span"); // <s> must not decide the direction of a sentence
+    if (continues(doc, k)) token = ""; // a character's later bytes: a place for their value, and no sign of their own
     token.split("\n").forEach((part, line) => {
       if (line) span.append(el("span", { class: "nl", "aria-hidden": "true" }, "↵"), "\n");
       span.append(part);
@@ -46,7 +47,7 @@ function tokenText(doc, score, onToken) {
     shown = view ? values(doc.views[view]) : [];
     const top = largest(shown);
     spans.forEach((span, k) => {
-      const marks = [inRun.has(k) && "shared", levelClass(level(shown[k] ?? 0, top)), doc.kinds[k], unread.has(k) && "unread", windows.has(k) && "window"];
+      const marks = [continues(doc, k) && "later", inRun.has(k) && "shared", levelClass(level(shown[k] ?? 0, top)), doc.kinds[k], unread.has(k) && "unread", windows.has(k) && "window"];
       const name = marks.filter(Boolean).join(" ");
       if (name) span.className = name;
       else span.removeAttribute("class");
@@ -77,7 +78,7 @@ function tokenText(doc, score, onToken) {
   }
 
   /** A token in words; one that holds only later bytes of a character is told by its bytes. */
-  const says = (k) => quoted(doc.raw[k] && doc.tokens[k] === "·" ? `⟨${doc.raw[k]}⟩` : doc.tokens[k]);
+  const says = (k) => quoted(continues(doc, k) ? `⟨${doc.raw[k]}⟩` : doc.tokens[k]);
   const onward = (k) => (k + 1 < doc.tokens.length ? ["; it predicts ", says(k + 1)] : []);
   function explain(k) {
     const parts = [];
@@ -115,6 +116,9 @@ function tokenText(doc, score, onToken) {
   paint();
   return { node: el("div", {}, tools, text, convention), text, spans, look: (k) => look(k, false) };
 }
+
+/** Whether a token holds only later bytes of a character that was begun before it. */
+const continues = (doc, k) => doc.kinds[k] === "bytes" && doc.tokens[k] === "·";
 
 /** What the values add up to, beside the score: a reader should see when a split is not exact. */
 function sums(doc, view, score) {
@@ -164,7 +168,7 @@ function excerpt(doc, sign) {
   const line = [];
   let stop = start;
   for (let spent = 0; stop < doc.tokens.length && spent < 220; spent += doc.tokens[stop++].length) {
-    if (doc.kinds[stop] === "special") continue;
+    if (doc.kinds[stop] === "special" || continues(doc, stop)) continue;
     const words = doc.tokens[stop].replace(/\s+/g, " ").slice(0, 300);
     const style = levelClass(level(shown[stop], top));
     line.push(style ? el("span", { class: style }, words) : words);
