@@ -67,7 +67,7 @@ LEVELS = (
     Detail(heat=4, views=8, values=20, text=1500),
     Detail(heat=3, views=5, values=12, text=800),
     Detail(heat=2, views=4, values=8, text=500),
-    Detail(heat=2, views=3, values=5, text=350),
+    Detail(heat=2, views=3, values=5, text=320),
     Detail(heat=1, views=2, values=3, text=250),
     Detail(heat=1, views=1, values=1, text=120),
 )
