@@ -67,7 +67,8 @@ function answerBar(asked) {
   });
   clear.hidden = true;
   describe();
-  const row = (name, buttons) => el("div", { class: "chips", dir: "auto", role: "group", "aria-label": name }, el("span", { class: "label" }, name), ...buttons);
+  const { direction } = getComputedStyle(find(".asked", asked.view)); // the question's own
+  const row = (name, buttons) => el("div", { role: "group", "aria-label": name }, el("p", { class: "label" }, name), el("div", { class: "chips", dir: direction }, ...buttons));
   room.replaceChildren(row("Which part of the answer?", [...own, clear]), ...(other.length ? [row("… rather than", other)] : []), says);
   room.hidden = false;
 }

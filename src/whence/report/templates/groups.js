@@ -22,7 +22,7 @@ function groupTable({ by, rows }) {
       el("td", { class: "num" }, count(documents)),
       el("td", { class: `num ${raises + lowers > 0 ? "up" : "down"}` }, signed(raises + lowers)),
       el("td", { class: "num per" }, signed((raises + lowers) / documents)),
-      el("td", { class: "both" },
+      el("td", { class: "drawn" },
         svg("svg", { class: "bar both", viewBox: "0 0 100 8", preserveAspectRatio: "none", role: "img", "aria-label": `raises ${signed(raises)}, lowers ${signed(lowers)}` },
           svg("rect", { class: "rail", width: 100, height: 8 }),
           svg("rect", { class: "b-up", x: zero, width: Math.max(0, raises * unit), height: 8 }),
