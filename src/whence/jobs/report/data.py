@@ -14,6 +14,7 @@ from whence.jobs.report.planted import Planted
 from whence.jobs.report.provenance import coverage_rows, damping_in_words, model_name, portable, versions
 from whence.jobs.report.question import told
 from whence.jobs.report.shapes import matrices_of
+from whence.jobs.solved import METHODS
 from whence.jobs.stream import device_of
 from whence.jobs.validated import validated
 from whence.layers.select import named
@@ -47,7 +48,7 @@ def report_data(run: Run) -> ReportData:
         questions=questions,
         matrices=matrices_of(run.documents / run.train_size, run.questions, corpus.groupings),
         sentence=(
-            f"{_METHODS[curvature.name]} influence of {store.documents:,} training documents "
+            f"{METHODS[session.method]} influence of {store.documents:,} training documents "
             f"({store.sequences:,} sequences) on the answers of {name}, over {coverage.share:.0%} of its parameters."
         ),
         method={
@@ -66,7 +67,7 @@ def report_data(run: Run) -> ReportData:
         command=f"whence run {run.folder.name} --settings {run.folder.name}/settings.toml",
         coverage=coverage_rows(coverage),
         trust=_trust(run, noise),
-        notes=[note for note in curvature.notes if note not in noise],
+        notes=[*_solves(run), *(note for note in curvature.notes if note not in noise)],
         recall=planted.recall if planted else None,
     )
 
@@ -98,12 +99,19 @@ def _trust(run: Run, noise: list[str]) -> Trust:
     )
 
 
+def _solves(run: Run) -> list[str]:
+    """How well the questions were solved, where another than the fitted curvature did it."""
+    return [
+        f"{_sentence(str(one))}, preconditioned by {METHODS[run.session.curvature.name]}. Self-influence and what is "
+        "divided by it are the fitted curvature's."
+        for one in run.answers.solved
+    ]
+
+
 def _sentence(text: str) -> str:
     text = text.strip()
     return text[:1].upper() + text[1:]
 
-
-_METHODS = {"ekfac": "EK-FAC", "kfac": "K-FAC", "diagonal": "Diagonal-Fisher", "identity": "Gradient dot-product"}
 
 _NOISE = "sampling noise:"
 _PATHS = ("model", "adapter", "train", "tokenizer", "query")

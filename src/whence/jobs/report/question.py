@@ -20,6 +20,7 @@ from whence.jobs.opened.shown import keep_shown
 from whence.jobs.report.answers import Answer, answer_of, leaders_of
 from whence.jobs.report.corpus import Corpus
 from whence.jobs.report.shapes import against, noise_of, tail_of, totals_of
+from whence.jobs.solved import whole_query
 from whence.report.model import Doc, Question
 from whence.report.overlap import folded, shared_runs, starts_of
 from whence.report.trust import Swept
@@ -43,7 +44,10 @@ class Beside:
     @classmethod
     def of(cls, run: Run, row: int) -> Beside:
         """No refit is needed for any of them."""
-        session, answer = run.session, answer_of(run, row)
+        session = run.session
+        if run.answers.queries is not None:  # solved otherwise than by the fitted curvature, as these would be
+            return cls(None, [], None)
+        answer = answer_of(run, row)
         curvature, rule = session.curvature, session.curvature.damping
         sweep = [] if not isinstance(rule, Damping) else [replace(rule, value=rule.value * times) for times in SWEEP]
         parts = session.parts_of(row)
@@ -68,7 +72,7 @@ def told(run: Run, row: int, corpus: Corpus, planted: int | None, progress: Call
     raises = [int(document) for document in top.highest if raw[document] > 0]
     lowers = [int(document) for document in top.lowest if raw[document] < 0]
     shown = list(dict.fromkeys(raises + lowers))
-    full = full_rank_query(session.curvature, session.model, session.parts_of(row), session.task)
+    full = whole_query(session, run.answers.queries, session.curvature, session.parts_of(row), row)
     explained = explain(session.curvature, session.model, full, store, shown, session.task, progress)
     keep_shown(run.answers.folder, row, explained)
     del full
@@ -130,7 +134,7 @@ class _Asking:
         heat = [e.by_layer_token[rows].sum(0) / n for _, rows in layer_groups(list(self.run.session.curvature.blocks))]
         return replace(
             self._bare(e.document, e.tokens, float(self.raw[e.document])),
-            cosine=e.cosine,
+            cosine=e.cosine if self.run.answers.queries is None else None,  # it has one inner product; these have two
             self_normalised=e.self_normalised,
             self_influence=e.self_influence,
             spurious=e.spurious,
