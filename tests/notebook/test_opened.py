@@ -15,7 +15,7 @@ from whence.errors import ArtifactError, InvalidSetting, ModelError
 from whence.evaluate.tail import power_law
 from whence.jobs.opened import View
 from whence.jobs.opened.tail import TailView
-from whence.report.model import Tail
+from whence.report.shape import Tail
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from whence.evaluate.tail import PowerLaw, power_law
 from whence.jobs.views import View
-from whence.report.model import Tail
 from whence.report.notebook import Column, facts, loglog
 from whence.report.numbers import count, percent
+from whence.report.shape import Tail
 
 if TYPE_CHECKING:
     from whence.jobs.opened.run import Run
