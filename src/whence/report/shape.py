@@ -60,7 +60,7 @@ class Tail:
         keep = np.unique(np.geomspace(1, len(high), TAIL_POINTS).round().astype(int)) - 1
         top = high[: -(-len(every) // 100)]
         return cls(
-            values=[float(f"{value:.4g}") for value in high[keep]],
+            values=[float(f"{value:.5g}") for value in high[keep]],
             ranks=[int(rank) + 1 for rank in keep],
             n=len(every),
             positive=len(high),
