@@ -8,7 +8,8 @@
     ├── NumericalError          NaN, inf or divergence; names the layer and the document
     ├── ArtifactError           a folder or file that is missing, cut short, or not ours
     │   └── ArtifactMismatch    an artifact that belongs to other weights, data, tokenizer or settings
-    └── StorageError            no space left, no permission: what was finished is kept
+    ├── StorageError            no space left, no permission: what was finished is kept
+    └── CheckFailed             what `whence check` found would make a run wrong
 
 Checks happen at the boundary, before the first pass. ``assert`` is for our own mistakes.
 """
@@ -80,3 +81,7 @@ class ArtifactMismatch(ArtifactError):  # noqa: N818
 
 class StorageError(WhenceError):
     """The disk refused: no space left or no permission. What was finished is kept."""
+
+
+class CheckFailed(WhenceError):  # noqa: N818
+    """What ``whence check`` found would make a run wrong; the rows say what, the message which."""

@@ -21,6 +21,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 
+from whence.cli.check import check
 from whence.cli.compare import compare
 from whence.cli.demo import demo
 from whence.cli.export import export
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run,
     "plan": plan,
     "show": show,
+    "check": check,
     "prepare": prepare,
     "fit": fit,
     "score": score,

@@ -1,4 +1,4 @@
-"""Questions made in Python, kept in the run's folder as a file that ``--query`` reads."""
+"""Questions: those that settings name, and those made in Python, kept in the run as a file that ``--query`` reads."""
 
 from __future__ import annotations
 
@@ -6,10 +6,23 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from whence.data.queries import Query
+from whence.data.queries import Query, ask, read_queries
+from whence.jobs.settings import RunSettings
 
 NAME = "questions.jsonl"
 _FIELDS = {"id", "prompt", "completion", "text", "chosen", "rejected"}
+
+
+def asked_in(settings: RunSettings) -> list[Query]:
+    """What settings ask, from a file or directly; nothing where they ask nothing.
+
+    Raises:
+        DataError: If the file is missing, or a row of it cannot be used.
+    """
+    asked = [] if settings.query is None else read_queries(settings.query, settings.columns)
+    if settings.ask is not None and settings.answer is not None:
+        asked.append(ask(settings.ask, settings.answer, settings.rather_than, id="asked"))
+    return asked
 
 
 def as_jsonl(questions: Sequence[Query]) -> str | None:

@@ -18,7 +18,7 @@ from whence.artifacts.fingerprint import model_fingerprint, settings_fingerprint
 from whence.artifacts.folder import accepts, claim, finished, mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.curvature import Curvature
-from whence.data.queries import AnswerTokens, Query, QueryBatch, ask, by_answer, encode_queries, read_queries
+from whence.data.queries import AnswerTokens, Query, QueryBatch, by_answer, encode_queries
 from whence.data.store import TokenStore
 from whence.errors import InvalidSetting
 from whence.influence.query import Queries
@@ -31,7 +31,7 @@ from whence.jobs.prepare import count_sequences, prepare
 from whence.jobs.progress import Unfinished, check_units, together
 from whence.jobs.query import load_queries, resolve_rank
 from whence.jobs.questions import NAME as QUESTIONS
-from whence.jobs.questions import as_jsonl
+from whence.jobs.questions import as_jsonl, asked_in
 from whence.jobs.score import score
 from whence.jobs.scored import Scores
 from whence.jobs.settings import RunSettings
@@ -177,10 +177,7 @@ class Session:
     @cached_property
     def questions(self) -> list[Query]:
         """What is asked, from a file or from the settings."""
-        settings = self.settings
-        asked = [] if settings.query is None else read_queries(settings.query, settings.columns)
-        if settings.ask is not None and settings.answer is not None:
-            asked.append(ask(settings.ask, settings.answer, settings.rather_than, id="asked"))
+        asked = asked_in(self.settings)
         if not asked:
             raise InvalidSetting(
                 "nothing was asked", hint='pass --query FILE, or --ask "Who wrote it?" --answer " Ada did."'

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,35 @@ def _context(config: Any) -> int:
         if isinstance(value, int) and value > 0:
             return value
     return 2048
+
+
+def attention_kernels(model: nn.Module) -> list[str]:
+    """The attention kernels that this model can be run with here; none where it has but its own."""
+    if not callable(getattr(model, "set_attn_implementation", None)):
+        return []
+    own = model.config._attn_implementation
+    half = next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
+    names = ["eager", "sdpa", *(["flash_attention_2"] if half and torch.cuda.is_available() else [])]
+    found = []
+    for name in names:
+        with suppress(ValueError, ImportError, RuntimeError), with_attention(model, name):
+            if model.config._attn_implementation == name:
+                found.append(name)
+    return found or [own]
+
+
+@contextmanager
+def with_attention(model: nn.Module, kernel: str) -> Iterator[None]:
+    """The model with another attention kernel for a while."""
+    own = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    if own is None or own == kernel:
+        yield
+        return
+    try:
+        model.set_attn_implementation(kernel)  # type: ignore[operator]
+        yield
+    finally:
+        model.set_attn_implementation(own)  # type: ignore[operator]
 
 
 def default_device() -> str:

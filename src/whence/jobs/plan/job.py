@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from whence.data.queries import ask, by_answer, encode_queries, read_queries
+from whence.data.queries import by_answer, encode_queries
 from whence.errors import InvalidSetting
 from whence.jobs.fit import STORED
 from whence.jobs.log import Log
@@ -24,6 +24,7 @@ from whence.jobs.plan.probe import resident
 from whence.jobs.plan.view import Plan
 from whence.jobs.plan.workload import Workload, read_workload
 from whence.jobs.query import resolve_rank
+from whence.jobs.questions import asked_in
 from whence.jobs.rescored import ends_again
 from whence.jobs.settings import RunSettings
 from whence.jobs.stream import device_of
@@ -46,9 +47,7 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
     model = base_model(settings)
     put_adapter(model, settings)
     context = settings.context or context_length(model)
-    questions = [] if settings.query is None else read_queries(settings.query, settings.columns)
-    if settings.ask is not None and settings.answer is not None:
-        questions.append(ask(settings.ask, settings.answer, settings.rather_than))
+    questions = asked_in(settings)
     parts = encode_queries(questions, tokenizer, context, settings.batch_tokens)
     log.note("plan: reading the training text for its lengths")
     train = read_workload(
