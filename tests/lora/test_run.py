@@ -135,6 +135,13 @@ def test_a_plan_knows_the_adapter(settings, monkeypatch):
     assert any(".lora_" in name for name, _ in model.named_parameters())
 
 
+def test_show_knows_the_adapter(whence, toy, adapters):  # noqa: F811
+    shown = whence("show", "--model", toy / "model", "--adapter", adapters(), "--layers")
+    assert shown.code == 0, shown.err
+    assert "q_proj.lora_A" in shown.out
+    assert "base model's linear layers" in shown.out
+
+
 def test_pbrf_judges_a_run_over_an_adapter(whence, done, monkeypatch, tmp_path):  # noqa: F811
     """Every other weight is held; what would retrain whole models is refused."""
     import whence.jobs.validate as jobs

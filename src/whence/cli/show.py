@@ -26,6 +26,8 @@ def show(
     state: Annotated[bool, _part("What of a run is done", "--run")] = False,
     count: Annotated[int, Parameter(help="Documents to show", name="-n", metavar="INT")] = 5,
     model: flags.Model = None,
+    adapter: flags.Adapter = None,
+    params: flags.Params = None,
     train: flags.Train = None,
     column: flags.Column = None,
     settings: flags.Settings = None,
@@ -52,7 +54,15 @@ def show(
     folder, chosen = run or Path(), None
     if data or layers:  # what is done, the folder alone says
         needless = not data and run is None and settings is None and train is None
-        folder, chosen = flags.gather(run, settings, model=model, train="" if needless else train, column=column)
+        folder, chosen = flags.gather(
+            run,
+            settings,
+            model=model,
+            adapter=adapter,
+            params=params,
+            train="" if needless else train,
+            column=column,
+        )
     from rich.console import Console
 
     from whence.jobs.show import show as job

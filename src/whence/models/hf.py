@@ -164,23 +164,21 @@ def _context(config: Any) -> int:
 
 def attention_kernels(model: nn.Module) -> list[str]:
     """The attention kernels that this model can be run with here; none where it has but its own."""
-    if not callable(getattr(model, "set_attn_implementation", None)):
+    own = _kernel(model)
+    if own is None or not callable(getattr(model, "set_attn_implementation", None)):
         return []
-    own = model.config._attn_implementation
     half = next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
-    names = ["eager", "sdpa", *(["flash_attention_2"] if half and torch.cuda.is_available() else [])]
     found = []
-    for name in names:
+    for name in ("eager", "sdpa", *(["flash_attention_2"] if half and torch.cuda.is_available() else [])):
         with suppress(ValueError, ImportError, RuntimeError), with_attention(model, name):
-            if model.config._attn_implementation == name:
-                found.append(name)
+            found += [name] if _kernel(model) == name else []
     return found or [own]
 
 
 @contextmanager
 def with_attention(model: nn.Module, kernel: str) -> Iterator[None]:
     """The model with another attention kernel for a while."""
-    own = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    own = _kernel(model)
     if own is None or own == kernel:
         yield
         return
@@ -189,6 +187,11 @@ def with_attention(model: nn.Module, kernel: str) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(own)  # type: ignore[operator]
+
+
+def _kernel(model: nn.Module) -> str | None:
+    kernel = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    return kernel if isinstance(kernel, str) else None
 
 
 def default_device() -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from whence.jobs.model import base_model, put_adapter
 from whence.jobs.settings import RunSettings
 from whence.layers import TrackedLayer
 from whence.layers.select import track
-from whence.models.hf import load_model
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 
@@ -59,8 +59,10 @@ def layers_of(settings: RunSettings) -> ShownLayers:
     Raises:
         ModelError, LayerError: As the run would.
     """
-    model = load_model(settings.model, dtype=settings.dtype, attention=settings.attention, device="cpu")
-    tracked = track(model, settings.layers)
+    settings = settings.replace(device="cpu")
+    model = base_model(settings)
+    put_adapter(model, settings)
+    tracked = track(model, settings.layers, settings.params)
     coverage = tracked.coverage
     left_out = [
         LeftOut(row.kind, row.parameters, row.parameters / coverage.total, row.reason)
