@@ -168,6 +168,7 @@ def test_suspects_are_ranked_by_self_influence_and_named_as_given(model, train):
     assert all(row["suggested"] in set(names) - {row["given"]} for row in view)
     assert own.to_pandas().self_influence.tolist() == plain.self_influence.tolist()
     assert own.top(1)[0]["example"] == plain.top(1)[0]
+    assert [row["relative"] for row in view] == [float(plain.relative[k]) for k in plain.top(11)]
     with pytest.raises(DataError, match="2 labels of 11 examples"):
         own.suspects(["cat", "dog"])
 

@@ -23,6 +23,8 @@ def test_a_wrong_label_in_a_table_is_the_most_suspect(whence, table, tmp_path):
     assert first["place"] == f"train.csv, line {table.flipped + 2}"
     assert {first["given"], first["suggested"]} == {"left", "right"}
     assert float(first["p_given"]) < 0.5 < float(first["p_suggested"])
+    assert float(first["relative"]) > 0  # the given label pulls harder than the suggested one would
+    assert "relative" in done.out
     assert len(read(out / "suspects.csv")) == 30
     assert f"line {table.flipped + 2}" in done.out
     page = (out / "suspects.html").read_text(encoding="utf-8")

@@ -116,7 +116,7 @@ def test_a_step_towards_a_helpful_example_lowers_the_validation_loss():
     assert_close((before - after(best)) / 1e-4, float(found.raw[0, best]), rtol=1e-2, atol=0)
 
 
-def test_suspicion_is_self_influence_and_the_suggestion_the_most_probable_other_class():
+def test_suspicion_is_self_influence_and_stands_beside_that_of_the_most_probable_other_class():
     model, train = net(), labelled(11, 1)
     curvature = wh.fit(model, train, task=TASK)
 
@@ -132,6 +132,9 @@ def test_suspicion_is_self_influence_and_the_suggestion_the_most_probable_other_
         others = [c for c in range(3) if c != train.targets[row]]
         assert found.suggested[row] == max(others, key=lambda c: p[row, c])
         assert_close(found.probabilities[row], p[row, [train.targets[row], found.suggested[row]]].detach())
+    swapped = TensorData(train.inputs, found.suggested)
+    other = wh.suspects(curvature, swapped, model=model, task=TASK).self_influence
+    assert_close(found.relative, own.log() - other.log())
     assert found.top(3) == torch.argsort(-own)[:3].tolist()
 
 
@@ -142,6 +145,8 @@ def test_a_quantity_is_suspect_beside_its_prediction():
     found = wh.suspects(wh.fit(model, train, task=task), train, model=model, task=task)
 
     assert found.probabilities is None
+    assert found.relative is None
+    assert found.top(6) == torch.argsort(-found.self_influence).tolist()
     assert_close(found.suggested, model(train.inputs)[:, 0].detach())
     assert_close(found.given, train.targets[:, 0])
 

@@ -191,7 +191,7 @@ def self_influence(
         where = None if folder is None else Path(folder)
         own = score_job.self_influence(curvature, train, model=model, task=task, folder=where, log=log)
     assert own is not None  # every unit was asked for
-    return SelfInfluences(own, train, Origin.of(model, task, tokenizer))
+    return SelfInfluences(own, curvature, train, Origin.of(model, task, tokenizer))
 
 
 def value(

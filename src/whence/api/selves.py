@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from whence.curvature import Curvature
 from whence.curvature.origin import Origin
 from whence.errors import DataError, InvalidSetting
 from whence.influence.topk import TopK
@@ -28,8 +29,8 @@ class SelfInfluences:
     A language model's rows longer than its context are several sequences, each with its own.
     """
 
-    def __init__(self, values: Tensor, data: Data, origin: Origin) -> None:
-        self.values, self.data, self.origin = values, data, origin
+    def __init__(self, values: Tensor, curvature: Curvature, data: Data, origin: Origin) -> None:
+        self.values, self.curvature, self.data, self.origin = values, curvature, data, origin
 
     def __len__(self) -> int:
         return len(self.values)
@@ -61,6 +62,9 @@ class SelfInfluences:
     def suspects(self, labels: Sequence[Any] | Tensor | NDArray[Any] | None = None, n: int = 20) -> View:
         """The labels most likely wrong, most suspect first, beside what the model would say.
 
+        Of classes there stands relative self-influence beside: the log of that at the given label over that at the
+        suggested one, for which the examples are read once more.
+
         Args:
             labels: The given label of each example, as it should be shown; the data's own numbers when not given. The
                 model is asked for another one, so it must still be there.
@@ -69,13 +73,14 @@ class SelfInfluences:
             DataError: If there are not as many labels as examples.
             InvalidSetting: If the task has no label an example (a language model), or the model is gone.
         """
-        found = suspects_of(self.values, self.data, model=self.origin.model, task=self.origin.task)
+        found = suspects_of(self.values, self.curvature, self.data, model=self.origin.model, task=self.origin.task)
         given = _listed(found.given if labels is None else labels)
         if len(given) != len(self):
             raise DataError(f"{len(given)} labels of {len(self)} examples", hint="give one an example, in their order")
         names = {} if found.probabilities is None else dict(zip(found.given.tolist(), given, strict=True))
         rows = [self._row(found, k, given[k], names) for k in found.top(n)]
-        columns = [*_PLACE, _OWN, Column("given", "given", "word"), Column("suggested", "suggested", "word")]
+        by = [] if found.relative is None else [Column("relative", "relative to suggested", "number")]
+        columns = [*_PLACE, _OWN, *by, Column("given", "given", "word"), Column("suggested", "suggested", "word")]
         if found.probabilities is not None:
             columns += [Column("p_given", "p of given", "share"), Column("p_suggested", "p of suggested", "share")]
         return View("Most suspect labels", columns, rows, value="self_influence")
@@ -86,6 +91,7 @@ class SelfInfluences:
             "example": k,
             "where": self.data.name(k),
             "self_influence": float(found.self_influence[k]),
+            **({} if found.relative is None else {"relative": float(found.relative[k])}),
             "given": given,
             "suggested": names.get(said, said),
         }

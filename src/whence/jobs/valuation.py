@@ -3,7 +3,7 @@
 OUT/  manifest.json  settings.toml  events.jsonl
       curvature/            fitted once
       scores/<asked>/       influence on a validation set, a file a work unit
-      self/<damping>/       influence of each example on itself
+      self/<damping>/       influence of each example on itself, under the given and the suggested label
       values.csv  values.json  report.html         of `whence value`
           suspects.csv  suspects.json  suspects.html   of `whence self --labels`
 """

@@ -49,7 +49,7 @@ def write_suspects(run: Valuation) -> None:
     """``suspects.csv``, every training label, most suspect first; ``suspects.json``, the first of them."""
     _table(
         run.folder / "suspects.csv",
-        ["rank", "row", "place", "given", "suggested", "p_given", "p_suggested", "self_influence"],
+        ["rank", "row", "place", "given", "suggested", "p_given", "p_suggested", "self_influence", "relative"],
         (
             [rank, *(one[name] for name in ("row", "place", "given", "suggested")), *_probabilities(one)]
             for rank, one in enumerate(suspect_rows(run, len(run.suspects)), 1)
@@ -93,6 +93,7 @@ def suspect_rows(run: Valuation, n: int) -> list[dict[str, Any]]:
                 "p_given": p[0],
                 "p_suggested": p[1],
                 "self_influence": float(found.self_influence[row]),
+                "relative": None if found.relative is None else float(found.relative[row]),
             }
         )
     return rows
@@ -252,7 +253,7 @@ def _given(run: Valuation, row: int) -> str:
 
 
 def _probabilities(one: dict[str, Any]) -> list[str]:
-    values = (one["p_given"], one["p_suggested"], one["self_influence"])
+    values = (one["p_given"], one["p_suggested"], one["self_influence"], one["relative"])
     return ["" if value is None else f"{value:.6g}" for value in values]
 
 

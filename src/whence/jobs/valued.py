@@ -87,13 +87,17 @@ def _suspects(run: Valuation) -> list[str]:
     rows = suspect_rows(run, min(LINES, run.settings.top))
     width = max(5, *(len(row["given"]) for row in rows))
     other = max(9, *(len(row["suggested"]) for row in rows))
-    kind = "suggested" if run.train.classes else "predicted"
+    classes = bool(run.train.classes)
     lines = [
         f"{run.folder}: labels to look at, of {len(run.suspects):,}",
-        f"  {'self-influence':>14}  {'given':<{width}}  {kind:<{other}}",
+        f"  {'self-influence':>14}{'relative':>10}  {'given':<{width}}  {'suggested':<{other}}"
+        if classes
+        else f"  {'self-influence':>14}  {'given':<{width}}  {'predicted':<{other}}",
     ]
-    lines += [
-        f"  {row['self_influence']:>14.4g}  {row['given']:<{width}}  {row['suggested']:<{other}}  {row['place']}"
-        for row in rows
-    ]
+    for row in rows:
+        relative = f"{row['relative']:>+10.3g}" if classes else ""
+        lines.append(
+            f"  {row['self_influence']:>14.4g}{relative}  {row['given']:<{width}}  {row['suggested']:<{other}}  "
+            f"{row['place']}"
+        )
     return lines
