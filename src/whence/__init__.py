@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from whence.api.runs import open as open  # noqa: A004
     from whence.api.runs import run as run
     from whence.api.selves import SelfInfluences as SelfInfluences
+    from whence.api.trainer import Trained as Trained
+    from whence.api.trainer import from_trainer as from_trainer
     from whence.curvature import Curvature as Curvature
     from whence.data.queries import QueryBatch as QueryBatch
     from whence.data.queries import ask as ask
@@ -66,6 +68,8 @@ _HOME = {
     "Document": "whence.jobs.opened",
     "View": "whence.jobs.views",
     "TokenView": "whence.jobs.views",
+    "Trained": "whence.api.trainer",
+    "from_trainer": "whence.api.trainer",
     "SelfInfluences": "whence.api.selves",
     "ask": "whence.data.queries",
     "Curvature": "whence.curvature",

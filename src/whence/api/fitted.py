@@ -30,6 +30,7 @@ from whence.jobs.plan import Plan, plan_for
 from whence.jobs.plan.workload import Workload
 from whence.jobs.scored import Scores
 from whence.jobs.value import Suspects, Values
+from whence.layers.lora import Params
 from whence.types import Labels, OutputTask, Task
 
 
@@ -40,6 +41,7 @@ def fit(
     task: Task | None = None,
     tokenizer: Any = None,
     layers: str | Sequence[str] = "blocks",
+    params: Params | None = None,
     curvature: str = "ekfac",
     damping: str | float | Damping = 0.1,
     samples: int = 1,
@@ -57,6 +59,7 @@ def fit(
         task: The loss: `CausalLM`, `Classification`, `Regression` or one of your own. Default: `CausalLM` for a
             language model of transformers; of anything else it must be said.
         layers: ``blocks`` (the layers of a transformer's blocks; else all), ``mlp``, ``all``, or globs on module names.
+        params: Of a model with LoRA: the ``adapter``'s (the default), the ``base`` model's, or ``all``.
         curvature: ``ekfac``, ``kfac``, ``diagonal`` or ``identity``.
         damping: λ as a share of each layer's mean eigenvalue, or ``"abs:1e-4"``. Changed at no cost by
             `Curvature.with_damping`.
@@ -78,6 +81,7 @@ def fit(
             train,
             task=task,
             layers=layers,
+            params=params,
             curvature=curvature,
             damping=damping,
             samples=samples,
@@ -267,6 +271,7 @@ def plan(
     tokenizer: Any = None,
     queries: Any = None,
     layers: str | Sequence[str] = "blocks",
+    params: Params | None = None,
     curvature: str = "ekfac",
     samples: int = 1,
     labels: Labels = "sampled",
@@ -289,6 +294,7 @@ def plan(
             task,
             queries=None if parts is None else Workload.of_queries(parts, count_of(parts)),
             layers=layers,
+            params=params,
             curvature=curvature,
             samples=samples,
             labels=labels,

@@ -52,6 +52,11 @@ class TokenData:
     def sequences(self) -> int:
         return len(self._pieces)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return int(self._lengths.max())
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of tokens, of what is scored, and of how they are batched."""
