@@ -66,6 +66,15 @@ def test_without_a_run_nothing_is_written(whence, toy, tmp_path, monkeypatch):
     assert "questions" not in done.out
 
 
+def test_the_report_of_a_run_shows_what_was_found(whence, prepared, settings):
+    whence("check", prepared, "--rows", 3)
+    done = run(prepared, settings)
+    page = done.report.read_text()
+    for row in read_checks(prepared).rows:
+        assert row.name in page
+    assert "all 5,200 are finite numbers" in page
+
+
 @pytest.mark.parametrize("text", ["[]", "{}", '{"rows": [{"name": "a", "verdict": "fine", "text": "b"}]}'])
 def test_a_file_that_is_not_ours_is_told(tmp_path, text):
     assert read_checks(tmp_path) is None

@@ -14,6 +14,7 @@ from whence.artifacts.tensors import load_tensors
 from whence.jobs.model import base_model, put_adapter
 from whence.jobs.run import run
 from whence.jobs.settings import RunSettings
+from whence.layers.select import track
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,27 @@ def test_another_adapter_is_refused_naming_both(whence, settings, done, tmp_path
     assert refused.code == 1
     assert settings.adapter in refused.err
     assert "Traceback" not in refused.err
+
+
+def test_the_report_names_model_and_adapter(done, settings):
+    page = done.report.read_text()
+    assert "<title>Influence on" in page
+    assert "model + adapter</title>" in page
+    assert settings.adapter not in page
+    assert done.session.digests["adapter"] in page
+
+
+@pytest.mark.parametrize("extra", [{"modules_to_save": ["lm_head"]}, {"targets": ["q_proj", "lm_head"]}], ids=str)
+def test_a_head_trained_with_the_adapter_is_used_and_named(settings, adapters, tmp_path, extra):
+    """What the head became is part of the model; its factor is left out unless it is named."""
+    folder = adapters(f"head{list(extra)}", **extra)
+    short = settings.replace(adapter=str(folder), limit=5, query=None, ask="a cat sat on", answer=" mat")
+    found = run(tmp_path / "r", short, stop_after="score").session
+    assert not any("lm_head" in name for name in found.curvature.blocks)
+    kinds = [row.kind for row in track(found.model).coverage.rows if not row.tracked]
+    assert "adapter of the output head" in kinds
+    whole = run(tmp_path / "whole", short.replace(layers=("blocks", "lm_head")), stop_after="score").session
+    assert any("lm_head" in name for name in whole.curvature.blocks)
 
 
 def test_other_parameters_are_another_fit(whence, done):  # noqa: F811

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from torch import nn
 
@@ -19,7 +20,8 @@ def adapter(model: nn.Module, found: LoraAdapter, task: Task, rows: Rows) -> Ite
     """The loss with it and without it. That all its tensors found their places was checked when it was loaded."""
     losses = compare_losses(model, rows, task)
     gain = losses.without - losses.with_adapter
-    text = losses.line.removeprefix("adapter: ") + (f"; it was trained on {found.base}" if found.base else "")
+    base = found.base if found.base is None or not Path(found.base).is_absolute() else Path(found.base).name
+    text = losses.line.removeprefix("adapter: ") + (f"; it was trained on {base}" if base else "")
     if found.idle or losses.same:
         advice = (
             "it changes nothing: it was saved before its first step, or its weights were lost; save it after training"

@@ -38,11 +38,20 @@ def data(store: TokenStore, *, all_of_it: bool) -> Iterator[Finding]:
         yield Finding("long documents", "note", text, facts["windowed"] / count, advice)
     else:
         yield Finding("long documents", "ok", "every document fits the context", 0)
-    for key, number in facts["noticed"].items():
-        text = f"{NOTICES[key]}: {counted(number, 'document')} ({some(facts['noticed_names'][key])})"
-        yield Finding("special tokens", "note", text, number / count, ADVICE.get(key))
-    if not facts["noticed"]:
-        yield Finding("special tokens", "ok", "no beginning-of-text token is there twice", 0)
+    yield _special(store)
+
+
+def _special(store: TokenStore) -> Finding:
+    name, facts = "special tokens", store.facts
+    noticed = facts["noticed"]
+    if not noticed:
+        return Finding(name, "ok", "no beginning-of-text token is there twice", 0)
+    told = [
+        f"{NOTICES[key]}: {counted(number, 'document')} ({some(facts['noticed_names'][key])})"
+        for key, number in noticed.items()
+    ]
+    advice = "; ".join(ADVICE[key] for key in noticed if key in ADVICE)
+    return Finding(name, "note", "; ".join(told), max(noticed.values()) / store.documents, advice or None)
 
 
 def _unscored(store: TokenStore, seen: str) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from whence.jobs.check.findings import read_checks
 from whence.jobs.explain import in_float32
 from whence.jobs.log import Log
 from whence.jobs.report.corpus import Corpus
@@ -19,7 +20,7 @@ from whence.jobs.stream import device_of
 from whence.jobs.validated import validated
 from whence.layers.select import named
 from whence.report.model import ReportData
-from whence.report.trust import Trust, Validation
+from whence.report.trust import CheckRow, Trust, Validation
 
 if TYPE_CHECKING:
     from whence.jobs.opened import Run
@@ -42,6 +43,7 @@ def report_data(run: Run) -> ReportData:
             progress(1.0)
     noise = [note for note in curvature.notes if note.startswith(_NOISE)]
     name = planted.model if planted else model_name(settings.model)
+    name += f" + {model_name(settings.adapter)}" if settings.adapter else ""
     return ReportData(
         title=f"Influence on {name}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -58,6 +60,7 @@ def report_data(run: Run) -> ReportData:
         },
         provenance={
             "weights": session.digests["model"],
+            **({"adapter": session.digests["adapter"]} if "adapter" in session.digests else {}),
             "tokenizer": session.digests["tokenizer"],
             "data": store.fingerprint,
             "curvature": curvature.fingerprint,
@@ -75,7 +78,8 @@ def report_data(run: Run) -> ReportData:
 def _trust(run: Run, noise: list[str]) -> Trust:
     session = run.session
     settings, store, curvature = session.settings, session.store, session.curvature
-    checks = validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest)
+    held = validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest)
+    checks = read_checks(run.folder)
     return Trust(
         dtype=settings.dtype,
         damping=damping_in_words(curvature),
@@ -88,7 +92,11 @@ def _trust(run: Run, noise: list[str]) -> Trust:
                 figures=[str(row) for row in one.rows],
                 notes=list(one.notes),
             )
-            for one in checks
+            for one in held
+        ],
+        checks=[
+            CheckRow(name=row.name, result=row.text, fine=row.verdict != "wrong", advice=row.advice or "")
+            for row in (checks.rows if checks else ())
         ],
         documents=store.documents,
         sequences=store.sequences,
