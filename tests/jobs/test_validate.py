@@ -9,6 +9,8 @@ import torch
 
 import whence.jobs.validate as jobs
 from whence.errors import ArtifactError, InvalidSetting
+from whence.evaluate.examples import collect
+from whence.evaluate.training import Recipe, train
 from whence.jobs.chosen import Chosen
 from whence.jobs.log import Log
 from whence.jobs.protocol import Protocol
@@ -71,6 +73,33 @@ def test_pbrf_needs_nothing_beside_the_run(settings, few_steps, tmp_path):
     assert [row.value for row in read.rows] == [of["pearson"]["value"] for of in result["agreement"].values()]
     assert read.figure.startswith("Pearson correlation: EK-FAC ")
     assert read.notes == ("Not every solve reached the gradient norm asked for.",)
+
+
+@pytest.fixture(scope="module")
+def trained(toy, tmp_path_factory):
+    """The toy's model after 60 steps on its own text."""
+    settings = RunSettings(model=str(toy / "model"), train=str(toy / "train.jsonl"), query=str(toy / "ask.jsonl"))
+    session = Session(tmp_path_factory.mktemp("training") / "run", settings, Log.silent(), World())
+    examples = collect(session.store)
+    recipe = Recipe(learning_rate=0.02, epochs=60, batch_size=len(examples))
+    made = train(session.model, session.task, examples, recipe, torch.ones(1, len(examples)))
+    session.model.load_state_dict({name: tensor[0] for name, tensor in made.items()}, strict=False)
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    session.model.save_pretrained(folder)
+    session.tokenizer.save_pretrained(folder)
+    return settings.replace(model=str(folder), layers=("model.layers.1.mlp.down_proj",))
+
+
+def test_pbrf_converges_on_a_text_run_and_the_exact_solve_says_the_same(trained, tmp_path):
+    found = validate(tmp_path / "run", trained.replace(solver="cg"), "pbrf", count=4).to_dict()
+
+    assert found["pbrf"]["gradient_norm"]["converged"]
+    assert found["pbrf"]["control_drift"] < 1e-3
+    assert found["agreement"]["cg"]["pearson"]["value"] > 0.9  # EK-FAC has 0.56 here
+    assert found["agreement"]["cg"]["pearson"]["value"] > found["agreement"]["gradient dot"]["pearson"]["value"] + 0.1
+    (read,) = validated(tmp_path / "run", damping="0.1", questions=found["questions"])
+    assert read.figure.startswith("Pearson correlation: CG ")
+    assert read.notes == ()
 
 
 def test_checks_of_one_recipe_share_their_models(settings, recipe, tmp_path):
