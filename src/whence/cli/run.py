@@ -24,6 +24,7 @@ def run(
     solver: flags.Solver = None,
     damping: flags.Damping = None,
     dtype: flags.Dtype = None,
+    by: flags.By = None,
     limit: flags.Limit = None,
     top: flags.Top = None,
     settings: flags.Settings = None,
@@ -62,6 +63,7 @@ def run(
         solver=solver,
         damping=damping,
         dtype=dtype,
+        by=by,
         limit=limit,
         top=top,
     )
