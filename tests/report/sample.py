@@ -427,10 +427,8 @@ def sample(*, questions: int = 14, docs: int = 20, seed: int = 0) -> ReportData:
                 )
             ],
             checks=[
-                CheckRow(name="batch-mates", result="scores agree to 1e-6", fine=True),
-                CheckRow(
-                    name="beginning of text", result="doubled in 3 rows", fine=False, advice="Strip it from the data."
-                ),
+                CheckRow(name="batch-mates", verdict="ok", text="scores agree to 1e-6"),
+                CheckRow(name="data", verdict="wrong", text="BOS doubled in 3 rows", advice="Strip it from the data."),
             ],
         ),
         matrices=[

@@ -66,8 +66,9 @@ class CheckRow:
     """One line of ``whence check``."""
 
     name: str
-    result: str
-    fine: bool
+    verdict: str
+    """``ok``; ``note``, worth knowing; ``wrong``, the scores would not mean what they say."""
+    text: str
     advice: str = ""
 
 

@@ -78,7 +78,7 @@ def report_data(run: Run) -> ReportData:
 def _trust(run: Run, noise: list[str]) -> Trust:
     session = run.session
     settings, store, curvature = session.settings, session.store, session.curvature
-    held = validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest)
+    validations = validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest)
     checks = read_checks(run.folder)
     return Trust(
         dtype=settings.dtype,
@@ -92,11 +92,11 @@ def _trust(run: Run, noise: list[str]) -> Trust:
                 figures=[str(row) for row in one.rows],
                 notes=list(one.notes),
             )
-            for one in held
+            for one in validations
         ],
         checks=[
-            CheckRow(name=row.name, result=row.text, fine=row.verdict != "wrong", advice=row.advice or "")
-            for row in (checks.rows if checks else ())
+            CheckRow(name=row.name, verdict=row.verdict, text=row.text, advice=row.advice or "")
+            for row in (() if checks is None else checks.rows)
         ],
         documents=store.documents,
         sequences=store.sequences,

@@ -84,7 +84,7 @@ def told(run: Run, row: int, corpus: Corpus, planted: int | None, progress: Call
     docs |= {document: asking.leader(document, by_answer[:, len(shown) + k]) for k, document in enumerate(leading)}
     for k, document in enumerate((*shown, *leading)):
         if beside.answer is not None:
-            docs[document] = replace(docs[document], by_answer=_short(by_answer[:, k] / n))
+            docs[document] = replace(docs[document], by_answer=_short(by_answer[:, k] / n, digits=6))
     docs |= _folded(docs, [raises, lowers], corpus)
     layers = list(session.curvature.blocks)
     groups = layer_groups(layers)
@@ -230,6 +230,6 @@ def layer_groups(layers: list[str]) -> list[tuple[str, list[int]]]:
     return list(groups.items())
 
 
-def _short(values: np.ndarray) -> list[float]:
-    """Four significant digits: what a page shows, at a third of the size."""
-    return [float(f"{value:.4g}") for value in values]
+def _short(values: np.ndarray, digits: int = 4) -> list[float]:
+    """A few significant digits: what a page shows, at a third of the size."""
+    return [float(f"{value:.{digits}g}") for value in values]
