@@ -103,7 +103,7 @@ def test_j_and_k_walk_through_documents(visit, file):
     page.keyboard.press("j")
     page.keyboard.press("j")
     assert page.evaluate("document.activeElement.closest('.doc').id") == "q1/doc-500"
-    assert page.evaluate("location.hash") == "#q1/doc-500"
+    page.wait_for_function("location.hash === '#q1/doc-500'")  # a toggle is told of a little later
     page.keyboard.press("k")
     assert page.evaluate("[...document.querySelectorAll('#q1 .doc[open]')].map((doc) => doc.id)") == ["q1/doc-300"]
     page.keyboard.press("Enter")
