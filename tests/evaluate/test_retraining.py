@@ -265,8 +265,7 @@ def test_on_ridge_each_gap_of_the_ladder_is_what_theory_says():
             points,
             objective=objective,
             epsilon=1 / n,
-            tolerance=1e-3,
-            steps=200,
+            tolerance=1e-6,
         )
         for objective in ("loss", "bregman")
     }

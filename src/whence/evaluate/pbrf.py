@@ -9,7 +9,7 @@ that is judged; every parameter outside the tracked layers is frozen; one solve 
 queries; many points, both signs and the ε = 0 control are solved side by side. The control's f is subtracted from
 either side (in the half difference it cancels) and its drift, like each solve's final gradient norm, is reported.
 
-Solved by Adam from θˢ to a stated gradient norm: see `proximal`.
+Solved from θˢ to a stated gradient norm: see `proximal`.
 
 With ``objective="loss"`` L_i takes the place of D_{L_i}: Bae et al.'s proximal step, where θˢ need not be a minimum.
 
@@ -24,21 +24,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from whence.curvature.block import Block
+from whence.curvature.inverse import Inverse
 from whence.data.queries import QueryBatch
 from whence.errors import InvalidSetting, NumericalError
-from whence.evaluate.coordinates import Coordinates
 from whence.evaluate.examples import collect, rows
 from whence.evaluate.models import evaluating, measure
 from whence.evaluate.proximal import Members, Objective, Problem, solve
 from whence.evaluate.training import Progress
 from whence.layers import TrackedLayer
+from whence.solvers.algebra import Product
 from whence.types import Data, Task
 
 SHARE_OF_A_COPY = 0.1
+TINY = 1e-300
+"""In place of the gradient norm of a point that has none."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,11 @@ def pbrf(
     queries: Sequence[QueryBatch],
     points: Sequence[int],
     *,
-    blocks: Mapping[str, Block] | None = None,
+    inverse: Inverse | None = None,
     epsilon: float | None = None,
     objective: Objective = "bregman",
     tolerance: float = 2e-3,
-    steps: int = 300,
-    rounds: int = 4,
-    seed: int = 0,
+    most: int = 300,
     at_once: int | None = None,
     progress: Progress | None = None,
 ) -> Responses:
@@ -131,17 +131,14 @@ def pbrf(
     Args:
         layers: What may move; the rest of the model is frozen. `Curvature.tracked` gives a curvature's.
         dampings: λ of each layer: `Curvature.dampings`.
-        data: The N examples of the mean. A step of the first round takes one of its batches, of the next four, and
-            so on until it takes all; one batch of all is the surest.
+        data: The N examples of the mean. Every step of a solve reads all of them.
         points: Sequence numbers of z_m.
-        blocks: The curvature's, `Curvature.blocks`: the eigenbasis to solve in, which makes a solve shorter and
-            changes nothing of where it ends.
+        inverse: The metric of the steps, a fitted curvature or any other solver of (G + Λ)⁻¹: a good one makes a solve
+            shorter, and none changes where it ends. Λ⁻¹ when not given.
         epsilon: Weight added to z_m and taken from it; a tenth of a copy, 0.1/N, when not given. A whole copy moves
             an overfitted model far from linearly (`Responses.asymmetry` says how far).
         tolerance: Of the final gradient norm, as a share of ε‖∇L(z_m)‖.
-        steps: Of the first round; each further one is half as long again.
-        rounds: How many at most. What has not converged by then is said so in the result, not refused.
-        seed: Of the order of batches.
+        most: Gradients a solve may take. What has not converged by then is said so in the result, not refused.
         at_once: Solves side by side; as many as fit into memory when not given. Changes speed alone.
 
     Raises:
@@ -150,30 +147,29 @@ def pbrf(
     """
     count = data.sequences
     epsilon = SHARE_OF_A_COPY / count if epsilon is None else epsilon
-    for name, value in {"epsilon": epsilon, "tolerance": tolerance, "steps": steps, "rounds": rounds}.items():
+    for name, value in {"epsilon": epsilon, "tolerance": tolerance, "most": most}.items():
         if not value > 0:
             raise InvalidSetting(f"{name} must be positive, not {value}")
     if not points:
         raise InvalidSetting("no training point was chosen to solve for")
     began = time.perf_counter()
-    space = Coordinates(layers, dict(model.named_parameters()), dampings, blocks)
-    problem = Problem(model, space, data, task, objective, epsilon)
+    problem = Problem(model, layers, dampings, data, task, objective)
+    metric = _undamped(dampings) if inverse is None else inverse.solve
     with evaluating(model):
-        at_solutions, reached = _solve_all(
-            problem, data, queries, list(points), tolerance, steps, rounds, seed, at_once, progress
+        at_solutions, reached, taken = _solve_all(
+            problem, data, queries, list(points), metric, epsilon, tolerance, most, at_once, progress
         )
     last = len(points) - 1
-    before = measure(task, model, {name: t[None] for name, t in space.theta.items()}, queries)[0]
+    before = measure(task, model, {name: t[None] for name, t in problem.theta.items()}, queries)[0]
     settings = {
         "objective": objective,
         "epsilon": epsilon,
         "tolerance": tolerance,
-        "steps": steps,
-        "rounds": rounds,
-        "batches": len(problem.batches),
+        "most": most,
+        "metric": "damping" if inverse is None else inverse.name,
         "examples": count,
-        "seed": seed,
-        "dtype": str(next(iter(space.theta.values())).dtype).removeprefix("torch."),
+        "dtype": str(next(iter(problem.theta.values())).dtype).removeprefix("torch."),
+        "gradients_taken": {"largest": int(taken.max()), "median": int(taken.median())},
         "control_gradient_norm": float(reached[-1]),
     }
     return Responses(
@@ -190,41 +186,44 @@ def pbrf(
     )
 
 
+def _undamped(dampings: Mapping[str, float]) -> Product:
+    """Λ⁻¹."""
+    return lambda grads: {name: part / dampings[name] for name, part in grads.items()}
+
+
 def _solve_all(
     problem: Problem,
     data: Data,
     queries: Sequence[QueryBatch],
     points: Sequence[int],
+    metric: Product,
+    epsilon: float,
     tolerance: float,
-    steps: int,
-    rounds: int,
-    seed: int,
+    most: int,
     at_once: int | None,
     progress: Progress | None,
-) -> tuple[Float[Tensor, "q s"], Float[Tensor, " s"]]:
-    """Query measurements and gradient norms at the solutions: ε for every point, then −ε, then the control."""
+) -> tuple[Float[Tensor, "q s"], Float[Tensor, " s"], Int64[Tensor, " s"]]:
+    """Query measurements, gradient norms and their number: ε for every point, then −ε, then the control."""
     chosen = collect(data, points).to(problem.device)
-    scale, worth, norm = problem.scales(chosen, at_once)
+    norm = epsilon * problem.norms(chosen, at_once).clamp_min(TINY)
     each = list(range(len(points)))
-    place = torch.tensor([*each, *each, int(worth.argmax())], device=problem.device)
-    weight = norm.new_tensor([1.0] * len(points) + [-1.0] * len(points) + [0.0]) * problem.epsilon
-    found, norms = [], []
+    place = torch.tensor([*each, *each, int(norm.argmax())], device=problem.device)
+    sign = torch.tensor([1.0] * len(points) + [-1.0] * len(points) + [0.0], device=problem.device)
+    weight = (epsilon * sign).to(next(iter(problem.theta.values())))
+    found, norms, taken = [], [], []
     for part in torch.arange(len(place)).split(at_once or problem.at_once()):
         member = place[part]
-        members = Members(
-            rows(chosen, member),
-            weight[part],
-            {name: value[member] for name, value in scale.items()},
-            worth[member],
-            problem.epsilon * norm[member],
-        )
-        stack, reached = solve(problem, members, tolerance, steps, rounds, seed)
+        members = Members(rows(chosen, member), weight[part], norm[member])
+        ended = solve(problem, members, metric, tolerance, most)
+        reached = ended.norms / members.norm
         _refuse_nonfinite(reached, member, data, points)
+        stack = problem.parameters(ended.x)
         found.append(measure(problem.task, problem.model, stack, queries, at_once=at_once))
         norms.append(reached.cpu())
+        taken.append(ended.evaluations.cpu())
         if progress is not None:
             progress(int(part[-1]) + 1, len(place))
-    return torch.cat(found).T, torch.cat(norms)
+    return torch.cat(found).T, torch.cat(norms), torch.cat(taken)
 
 
 def _refuse_nonfinite(reached: Tensor, member: Tensor, data: Data, points: Sequence[int]) -> None:

@@ -226,10 +226,9 @@ def _solve(
         session.task,
         session.parts,
         points,
-        blocks=curvature.blocks,
+        inverse=curvature,
         epsilon=epsilon,
         objective=objective,
-        seed=session.settings.seed,
         progress=partial(session.log.step, f"solve: {objective}"),
     )
 

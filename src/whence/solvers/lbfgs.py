@@ -1,0 +1,161 @@
+r"""Minimising many functions side by side by L-BFGS in the metric of a preconditioner.
+
+    x ← x + α d        d = −H ∇φ(x)        H: the last pairs s = Δx, y = Δ∇φ, on top of M⁻¹
+
+Each member has its own pairs, step and stopping point; what is shared is the pass that gives all the gradients. No
+values of φ are asked for: near a minimum their differences are rounding long before the gradients are. A step is
+taken as it was tried (α = 1 at first) unless the slope along it has turned round, φ'(α) > 0.8 |φ'(0)|; then it is cut
+to where the secant puts slope zero, which is exact where φ is quadratic.
+
+M⁻¹ decides how long this takes and nothing of where it ends. With M the Hessian it is Newton's method.
+
+Sources: Nocedal 1980; Nocedal & Wright, algorithm 7.4; Hager & Zhang 2005 for a condition on slopes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from whence.solvers.algebra import Product, dot, norm, plus, rows, times
+from whence.types import Gradients
+
+MemberGradient = Callable[[Gradients, Tensor], Gradients]
+"""(x of some members, which members these are) → ∇φ of each."""
+PAIRS = 10
+"""Pairs kept."""
+VECTORS = 2 * PAIRS + 8
+"""Vectors of a member's size that are held at once."""
+TURNED = 0.8
+"""Of the slope at the start: a step that ends on a steeper rise is too long."""
+CUTS = 8
+"""Of one step, before the pairs are dropped; after as many again a member is given up."""
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where each member ended."""
+
+    x: Gradients
+    norms: Float[Tensor, " s"]
+    """‖∇φ(x)‖: the smallest that was met, and x is where."""
+    evaluations: Int64[Tensor, " s"]
+    """Gradients that each member took."""
+
+
+def minimise(
+    gradient: MemberGradient, start: Gradients, goal: Float[Tensor, " s"], *, precondition: Product, most: int
+) -> Minimum:
+    """Go on until each member's gradient is no longer than its goal, or ``most`` gradients were taken.
+
+    Args:
+        start: Where each member begins, layer → ``[s o i]``.
+        goal: ‖∇φ‖ at which a member stops; one whose gradient is NaN or inf from the start stops at once.
+        precondition: g → M⁻¹ g, symmetric and positive definite, in the units of an inverse Hessian.
+    """
+    live = torch.arange(len(goal), device=goal.device)
+    search = _Search.begin(start, gradient(start, live), precondition)
+    best, least = {name: part.clone() for name, part in start.items()}, norm(search.g)
+    taken = torch.ones_like(live)
+    while int(taken.max()) < most:
+        stay = ((least[live] > goal[live]) & torch.isfinite(least[live]) & (search.cuts < 2 * CUTS)).nonzero()[:, 0]
+        if len(stay) == 0:
+            break
+        if len(stay) < len(live):
+            live, search = live[stay], search.take(stay)
+        trial = search.trial()
+        there = gradient(trial, live)
+        taken[live] += 1
+        length = norm(there)
+        better = (length < least[live]).nonzero()[:, 0]
+        for name, part in best.items():
+            part[live[better]] = trial[name][better]
+        least[live[better]] = length[better]
+        search = search.stepped(trial, there, precondition)
+    return Minimum(best, least, taken)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    s: Gradients
+    y: Gradients
+    over: Float[Tensor, " s"]
+    """1 / ⟨s, y⟩; zero for a member that the pair says nothing to."""
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Members under way: where each is, and what it tries next."""
+
+    x: Gradients
+    g: Gradients
+    d: Gradients
+    slope: Float[Tensor, " s"]
+    """⟨g, d⟩, negative."""
+    alpha: Float[Tensor, " s"]
+    cuts: Int64[Tensor, " s"]
+    """How often the step along d was cut."""
+    pairs: tuple[_Pair, ...]
+
+    @classmethod
+    def begin(cls, x: Gradients, g: Gradients, precondition: Product) -> _Search:
+        d = times(precondition(g), -1.0)
+        slope = dot(g, d)
+        return cls(x, g, d, slope, torch.ones_like(slope), torch.zeros_like(slope, dtype=torch.int64), ())
+
+    def take(self, some: Tensor) -> _Search:
+        pairs = tuple(_Pair(rows(one.s, some), rows(one.y, some), one.over[some]) for one in self.pairs)
+        x, g, d = (rows(vector, some) for vector in (self.x, self.g, self.d))
+        return _Search(x, g, d, self.slope[some], self.alpha[some], self.cuts[some], pairs)
+
+    def trial(self) -> Gradients:
+        return plus(self.x, self.d, self.alpha)
+
+    def stepped(self, trial: Gradients, there: Gradients, precondition: Product) -> _Search:
+        """After the gradient at the trial point is known: on from there, or a shorter step."""
+        along = dot(there, self.d)
+        moved = along <= TURNED * self.slope.abs()  # false for NaN
+        cuts = torch.where(moved, 0, self.cuts + 1)
+        dropped = cuts == CUTS
+        pairs = (*self.pairs, _pair(self, trial, there, moved))[-PAIRS:]
+        pairs = tuple(_Pair(one.s, one.y, torch.where(dropped, 0.0, one.over)) for one in pairs)
+        x, g = _where(moved, trial, self.x), _where(moved, there, self.g)
+        anew = moved | dropped
+        d, slope = self.d, self.slope
+        if bool(anew.any()):
+            ahead = _direction(g, pairs, precondition)
+            d = _where(anew, ahead, d)
+            slope = torch.where(anew, dot(g, ahead), slope)
+        secant = (self.slope / (self.slope - along)).nan_to_num(0.1).clamp(0.05, 0.7)
+        alpha = torch.where(anew, 1.0, self.alpha * secant)
+        return _Search(x, g, d, slope, alpha, cuts, pairs)
+
+
+def _pair(search: _Search, trial: Gradients, there: Gradients, moved: Bool[Tensor, " s"]) -> _Pair:
+    """What a step told of the curvature along it; nothing where that is not positive."""
+    s, y = plus(trial, search.x, -1.0), plus(there, search.g, -1.0)
+    bend = dot(s, y)
+    tells = moved & (bend > 0)
+    nothing = times(search.g, 0.0)  # not NaN times zero
+    return _Pair(_where(tells, s, nothing), _where(tells, y, nothing), torch.where(tells, 1 / bend, 0.0))
+
+
+def _direction(g: Gradients, pairs: tuple[_Pair, ...], precondition: Product) -> Gradients:
+    """−H g, by the two loops."""
+    weights = []
+    for one in reversed(pairs):
+        weights.append(one.over * dot(one.s, g))
+        g = plus(g, one.y, -weights[-1])
+    d = precondition(g)
+    for one, weight in zip(pairs, reversed(weights), strict=True):
+        d = plus(d, one.s, weight - one.over * dot(one.y, d))
+    return times(d, -1.0)
+
+
+def _where(mask: Bool[Tensor, " s"], left: Gradients, right: Gradients) -> Gradients:
+    """The left vector of the members in the mask, else the right one."""
+    return {name: torch.where(mask[:, None, None], part, right[name]) for name, part in left.items()}
