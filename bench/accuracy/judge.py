@@ -1,119 +1,277 @@
-"""Every estimator on one problem, against PBRF with the same λ a layer: Pearson a query, averaged; processor seconds.
+"""Every estimator on one problem, against PBRF with the same λ a layer: correlations a query, averaged; seconds.
 
-A query is a test example, f its log-likelihood. Seconds are for all queries: what a curvature costs to fit, to solve
-and to score the training points, and for PBRF its solves. EK-FAC's fit is counted in whatever is preconditioned by it.
+A query is a test example, f its log-likelihood. Estimators run as a user would run them, in float32; what they are held
+against, PBRF and the exact solve, in float64. Seconds are processor seconds for all queries: what a curvature costs to
+fit, to solve and to score the training points. EK-FAC's fit is counted in whatever is preconditioned by it.
 """
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.accuracy.tasks import Problem
+from bench.accuracy.exact import Exact
+from bench.accuracy.tasks import SWEEP, Problem
 from whence.curvature import Curvature
 from whence.curvature.ggn import GaussNewton
-from whence.curvature.inverse import INVERSES, Inverse
+from whence.curvature.inverse import Lissa
+from whence.curvature.inverse.exact import FEW
 from whence.data.queries import QueryBatch
+from whence.data.tensors import TensorData
 from whence.errors import WhenceError
-from whence.evaluate.pbrf import pbrf
+from whence.evaluate.pbrf import Responses, pbrf
 from whence.evaluate.statistics import mean_over_queries, pearson, spearman
 from whence.influence.query import Queries
 from whence.jobs.fit import fit
 from whence.jobs.query import query_gradients
 from whence.jobs.refine import make_inverse, query_vectors, refined_queries
 from whence.jobs.score import score, self_influence
+from whence.solvers.algebra import damped, residual
+from whence.types import Gradients
 
 DAMPING = 0.1
-SWEEP = (0.01, 0.1, 1.0, 10.0)
 FITTED = ("diagonal", "kfac", "ekfac")
 SOLVED = ("ekfac_refined", "astra", "lissa", "cg", "exact")
 
+Say = Callable[[str], None]
 
-def judge(problem: Problem, say: Callable[[str], None]) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a method said, and what it took."""
+
+    scores: Tensor
+    """Raw scores of every training sequence ``[q n]``."""
+    seconds: float
+    report: dict[str, Any] | None = None
+    """Of a solver: residuals, steps, epochs."""
+
+
+def judge(problem: Problem, say: Say) -> dict[str, Any]:
     """One task's entry of accuracy.json."""
     draw = torch.Generator().manual_seed(1)
     points = torch.randperm(problem.data.sequences, generator=draw)[: problem.points].tolist()
     asked = torch.randperm(problem.test.sequences, generator=draw)[: problem.queries].tolist()
-    queries = _queries(problem, asked)
-    ekfac = _fit(problem, "ekfac")
-    scores, seconds, notes = estimates(problem, queries, points, say)
-    say(f"{problem.name}: pbrf")
-    truth, seconds["pbrf"] = timed(
-        lambda: pbrf(
-            problem.model,
-            ekfac.tracked(problem.model),
-            ekfac.dampings,
-            problem.data,
-            problem.task,
-            queries,
-            points,
-            blocks=ekfac.blocks,
-            steps=problem.steps,
-        )
-    )
-    response = truth.response.double().numpy()
-    rows = {name: found.double().numpy() for name, found in scores.items()}
-    say(f"{problem.name}: ablation")
-    sweep = {str(value): _ablation(problem, ekfac, queries, value) for value in SWEEP} if problem.ablate else {}
+    ekfac = fitted(problem, "ekfac")
+    say(f"{problem.name}: trained, {problem.trained.to_dict()}")
+    wide = Wide.of(problem, ekfac, asked)
+    say(f"{problem.name}: exact matrix in {wide.seconds:.0f} s")
+    found, notes = estimates(problem, queries_of(problem.test, asked), say)
+    _exact(problem, wide, found, notes)
+    truths: dict[float, Responses] = {}
+    records: dict[str, dict[str, Any]] = {}
+    for multiple in problem.solved_at:
+        truths[multiple], spent = timed(lambda multiple=multiple: wide.responses(multiple, points, problem.most))
+        records[str(multiple)] = _truth(truths[multiple], spent)
+        if not truths[multiple].converged:
+            half = wide.responses(multiple, points, problem.most // 2)
+            records[str(multiple)]["halfway"] = _halfway(half, truths[multiple])
+        say(f"{problem.name}: pbrf at {multiple}: {truths[multiple].to_dict()['gradient_norm']}")
+    truth = truths[DAMPING].response.numpy()
+    agreement = {name: _agreement(one.scores[:, points].numpy(), truth) for name, one in found.items()}
     return {
         "task": problem.name,
         "note": problem.note,
-        "trained": {k: v for k, v in vars(problem.trained).items() if k != "model"},
+        "trained": problem.trained.to_dict(),
+        "weights": sum(block.eigenvalues.numel() for block in ekfac.blocks.values()),
+        "train": problem.data.sequences,
         "points": problem.points,
         "queries": problem.queries,
-        "train": problem.data.sequences,
         "damping": DAMPING,
-        "pearson_with_pbrf": {name: float(np.nanmean(pearson(found, response))) for name, found in rows.items()},
-        "interval": {name: _interval(pearson(found, response)) for name, found in rows.items()},
-        "spearman_with_pbrf": {name: float(np.nanmean(spearman(found, response))) for name, found in rows.items()},
-        "pearson_with_exact": {
-            name: float(np.nanmean(pearson(found, rows["exact"]))) for name, found in rows.items() if "exact" in rows
-        },
-        "damping_sweep": sweep,
-        "seconds": seconds,
+        "lambda": ekfac.dampings,
+        "residual_of_exact": wide.residual(DAMPING),
+        "pearson_with_pbrf": {name: one["pearson"]["value"] for name, one in agreement.items()},
+        "seconds": {name: one.seconds for name, one in found.items()} | {"pbrf": records[str(DAMPING)]["seconds"]},
+        "agreement": agreement,
+        "solves": {name: one.report for name, one in found.items() if one.report},
         "notes": notes,
-        "pbrf": {k: v for k, v in truth.to_dict().items() if k not in ("response", "points")},
+        "pbrf": records,
+        "sweep": _sweep(problem, wide, found["gradient_dot"].scores, asked, points, truths, say),
     }
 
 
-def estimates(
-    problem: Problem, queries: list[QueryBatch], points: list[int], say: Callable[[str], None]
-) -> tuple[dict[str, Tensor], dict[str, float], dict[str, str]]:
-    """Method → scores ``[q m]`` of the points, seconds, and what a solver had to say."""
-    scores, seconds, notes = {}, {}, {}
-    model, task, data = problem.model, problem.task, problem.data
-    say(f"{problem.name}: gradient_dot")
-    identity, spent = timed(lambda: _fit(problem, "identity"))
-    dot, more = timed(lambda: _score(problem, identity, query_gradients(identity, model, queries, task=task)))
-    own, norms = timed(lambda: self_influence(identity, data, model=model, task=task))
-    scores["gradient_dot"], seconds["gradient_dot"] = dot[:, points], spent + more
-    scores["cosine"] = (dot / own.sqrt().clamp(min=1e-30))[:, points]
-    seconds["cosine"] = spent + more + norms
-    ekfac, fitted = timed(lambda: _fit(problem, "ekfac"))
+def estimates(problem: Problem, queries: list[QueryBatch], say: Say) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """Every method at the paper's damping, and why one gave no answer."""
+    found: dict[str, Estimate] = {}
+    notes: dict[str, str] = {}
+    model, task = problem.model, problem.task
+    identity, spent = timed(lambda: fitted(problem, "identity"))
+    dot, more = timed(lambda: scored_by(problem, identity, query_gradients(identity, model, queries, task=task)))
+    own, norms = timed(lambda: self_influence(identity, problem.data, model=model, task=task))
+    assert own is not None
+    found["gradient_dot"] = Estimate(dot, spent + more)
+    found["cosine"] = Estimate(dot / own.sqrt().clamp(min=1e-30), spent + more + norms)  # a query's own length is free
+    ekfac, spent_on_it = timed(lambda: fitted(problem, "ekfac"))
     for name in FITTED:
-        say(f"{problem.name}: {name}")
-        made, fitting = (ekfac, fitted) if name == "ekfac" else timed(lambda name=name: _fit(problem, name))
+        made, fitting = (ekfac, spent_on_it) if name == "ekfac" else timed(lambda name=name: fitted(problem, name))
         curvature = made.with_damping(ekfac.dampings)  # all invert the same Λ
-        found, more = timed(lambda c=curvature: _score(problem, c, _asked(problem, c, queries)))
-        scores[name], seconds[name] = found[:, points], fitting + more
+        scores, more = timed(lambda c=curvature: scored_by(problem, c, asked_of(problem, c, queries)))
+        found[name] = Estimate(scores, fitting + more)
     for name in SOLVED:
+        if name == "exact" and problem.data.sequences * problem.outputs > FEW:
+            notes[name] = "has too many rows to be direct"
+            continue
         say(f"{problem.name}: {name}")
+        before = 0.0 if name == "lissa" else spent_on_it
         try:
-            inverse = _inverse(problem, name, ekfac)
-            (found, reports), spent = timed(lambda inverse=inverse: _solved(problem, inverse, ekfac, queries))
+            found[name] = solved_by(
+                problem, make_inverse(name, ekfac, model, task=task, data=problem.data), ekfac, queries
+            )
         except WhenceError as error:
             notes[name] = str(error)
             continue
-        scores[name] = found[:, points]
-        seconds[name] = spent + (0 if name == "lissa" else fitted)
-        notes[name] = "; ".join(str(report) for report in reports)
-    return scores, seconds, notes
+        found[name] = replace(found[name], seconds=found[name].seconds + before)
+    if problem.deep:
+        lissa = Lissa(ekfac, GaussNewton(model, ekfac.tracked(model), task, problem.data))
+        depth = min(lissa.rule.depth, problem.deep * problem.data.sequences)
+        notes["lissa"] = f"its rule asks for {lissa.rule.depth:,} steps of {lissa.rule.batch} sequences"
+        say(f"{problem.name}: lissa, {depth} steps; {notes['lissa']}")
+        try:
+            found["lissa_deep"] = solved_by(problem, replace(lissa, depth=depth), ekfac, queries)
+        except WhenceError as error:
+            notes["lissa_deep"] = str(error)
+    return found, notes
+
+
+@dataclass
+class Wide:
+    """The problem in float64: the exact solve at any damping, and PBRF in its metric."""
+
+    problem: Problem
+    ekfac: Curvature
+    unit: Exact
+    queries: list[QueryBatch]
+    seconds: float
+    """What forming the matrix took."""
+
+    @classmethod
+    def of(
+        cls, problem: Problem, ekfac: Curvature, asked: Sequence[int], *, unit: dict[str, float] | None = None
+    ) -> Wide:
+        """With a layer's mean eigenvalue as its λ at multiple 1, or what is given."""
+        model = copy.deepcopy(problem.model).double()
+        wide = replace(
+            problem,
+            trained=replace(problem.trained, model=model),
+            data=_double(problem.data),
+            test=_double(problem.test),
+        )
+        exact, seconds = timed(lambda: Exact.of(wide, ekfac.with_damping(unit or 1.0)))
+        return cls(wide, ekfac, exact, queries_of(wide.test, asked), seconds)
+
+    def scores(self, multiple: float) -> Tensor:
+        """Exact scores of every training sequence."""
+        return self.scored(lambda grads: self.unit.at(multiple).solve(grads))
+
+    def block_scores(self, multiple: float) -> Tensor:
+        """The same with what lies between layers left out."""
+        sizes = {name: block.eigenvalues.numel() for name, block in self.ekfac.blocks.items()}
+
+        def solve(grads: Gradients) -> Gradients:
+            parts = [one.at(multiple).solve(grads) for one in self.unit.blocks(sizes)]
+            return {name: solved for part in parts for name, solved in part.items()}
+
+        return self.scored(solve)
+
+    def residual(self, multiple: float) -> float:
+        """‖b − (G + Λ) x‖ / ‖b‖ of the exact answer, the worst query's: by whence's own Gauss-Newton products."""
+        problem, solve = self.problem, self.unit.at(multiple)
+        layers = self.ekfac.tracked(problem.model)
+        grads, _ = query_vectors(problem.model, layers, self.queries, range(problem.queries), problem.task)
+        product = damped(GaussNewton(problem.model, layers, problem.task, problem.data).matvec, solve.dampings)
+        return float(residual(product, grads, solve.solve(grads)).max())
+
+    def scored(self, solve: Callable[[Gradients], Gradients]) -> Tensor:
+        """Scores by any solve."""
+        problem, count = self.problem, self.problem.queries
+        layers = self.ekfac.tracked(problem.model)
+        grads, measured = query_vectors(problem.model, layers, self.queries, range(count), problem.task)
+        return scored_by(problem, self.ekfac, Queries(solve(grads), torch.zeros(count), measured, None))
+
+    def responses(self, multiple: float, points: list[int], most: int) -> Responses:
+        """PBRF, with so many gradients at most."""
+        solve = self.unit.at(multiple)
+        problem = self.problem
+        return pbrf(
+            problem.model,
+            self.ekfac.tracked(problem.model),
+            solve.dampings,
+            problem.data,
+            problem.task,
+            self.queries,
+            points,
+            inverse=solve,
+            tolerance=1e-4,
+            most=most,
+        )
+
+
+def _exact(problem: Problem, wide: Wide, found: dict[str, Estimate], notes: dict[str, str]) -> None:
+    """Where whence's own exact solve has too many rows to be direct, that of `bench.accuracy.exact` stands in."""
+    if "exact" in found:
+        return
+    scores, spent = timed(lambda: wide.scores(DAMPING))
+    found["exact"] = Estimate(scores, spent + wide.seconds)
+    notes["exact"] = f"direct, in float64, by bench/accuracy/exact.py; whence's own {notes['exact']}"
+
+
+def _sweep(
+    problem: Problem,
+    wide: Wide,
+    dot: Tensor,
+    asked: Sequence[int],
+    points: list[int],
+    truths: Mapping[float, Responses],
+    say: Say,
+) -> dict[str, Any]:
+    """The ablation exact → block-diagonal → EK-FAC → K-FAC over damping, and what a user can see of it."""
+    queries = queries_of(problem.test, asked)
+    ekfac, kfac = fitted(problem, "ekfac"), fitted(problem, "kfac")
+    rows: dict[float, dict[str, Tensor]] = {}
+    seen: dict[float, dict[str, Any]] = {}
+    for multiple in SWEEP:
+        say(f"{problem.name}: sweep, {multiple}")
+        curvature = ekfac.with_damping(multiple)
+        twin = kfac.with_damping(curvature.dampings)
+        rows[multiple] = {
+            "exact": wide.scores(multiple),
+            "block_diagonal": wide.block_scores(multiple),
+            "ekfac": scored_by(problem, curvature, asked_of(problem, curvature, queries)),
+            "kfac": scored_by(problem, twin, asked_of(problem, twin, queries)),
+            "gradient_dot": dot,
+        }
+        seen[multiple] = {}
+        for name in ("ekfac_refined", *(("lissa",) if problem.deep else ())):
+            try:
+                one = solved_by(problem, _inverse(problem, name, curvature), curvature, queries)
+            except WhenceError as error:
+                seen[multiple][name] = {"refused": str(error)}
+                continue
+            rows[multiple][name] = one.scores
+            seen[multiple][name] = one.report
+    first = rows[DAMPING]["exact"]
+    return {
+        str(multiple): {
+            "pearson_with_exact": {name: _mean(found[name], found["exact"]) for name in found},
+            "pearson_with_pbrf": {
+                name: _mean(scores[:, points], truths[multiple].response) for name, scores in found.items()
+            }
+            if multiple in truths
+            else {},
+            "ekfac_with_refined": _mean(found["ekfac"], found["ekfac_refined"]),
+            "ekfac_with_exact_at_the_papers": _mean(found["ekfac"], first),
+            "exact_with_exact_at_the_papers": _mean(found["exact"], first),
+            "solves": seen[multiple],
+        }
+        for multiple, found in rows.items()
+    }
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -123,69 +281,76 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return found, time.process_time() - began
 
 
-def _fit(problem: Problem, curvature: str) -> Curvature:
+def fitted(problem: Problem, curvature: str) -> Curvature:
+    """A curvature at the paper's damping."""
     return fit(
         problem.model, problem.data, task=problem.task, layers=problem.layers, curvature=curvature, damping=DAMPING
     )
 
 
-def _score(problem: Problem, curvature: Curvature, queries: Queries) -> Tensor:
+def scored_by(problem: Problem, curvature: Curvature, queries: Queries) -> Tensor:
+    """Raw scores of every training sequence ``[q n]``."""
     found = score(curvature, queries, problem.data, model=problem.model, task=problem.task)
     assert found is not None
-    return found.total
+    return found.total.double()
 
 
-def _asked(problem: Problem, curvature: Curvature, queries: list[QueryBatch]) -> Queries:
+def asked_of(problem: Problem, curvature: Curvature, queries: list[QueryBatch]) -> Queries:
+    """The queries solved by a fitted curvature."""
     return query_gradients(curvature, problem.model, queries, task=problem.task, rank="full")
 
 
-def _inverse(problem: Problem, name: str, ekfac: Curvature) -> Inverse:
+def _inverse(problem: Problem, name: str, ekfac: Curvature) -> Any:
     return make_inverse(name, ekfac, problem.model, task=problem.task, data=problem.data)
 
 
-def _solved(
-    problem: Problem, inverse: Inverse, ekfac: Curvature, queries: list[QueryBatch]
-) -> tuple[Tensor, list[Any]]:
-    solved, reports = refined_queries(inverse, ekfac, problem.model, queries, task=problem.task, rank="full")
-    return _score(problem, ekfac, solved), reports
+def solved_by(problem: Problem, inverse: Any, ekfac: Curvature, queries: list[QueryBatch]) -> Estimate:
+    """The scores by a solver, and its report."""
+
+    def run() -> tuple[Tensor, list[Any]]:
+        solved, reports = refined_queries(inverse, ekfac, problem.model, queries, task=problem.task, rank="full")
+        return scored_by(problem, ekfac, solved), reports
+
+    (scores, (report,)), spent = timed(run)
+    residuals = report.residuals.double()
+    kept = {
+        "residual": {"median": float(residuals.median()), "largest": float(residuals.max())},
+        "steps": int(report.iterations.max()),
+        "epochs": report.epochs,
+        "text": str(report),
+    }
+    return Estimate(scores, spent, kept)
 
 
-def _ablation(problem: Problem, ekfac: Curvature, queries: list[QueryBatch], value: float) -> dict[str, float]:
-    """How close block-diagonal G, EK-FAC and K-FAC are to the exact solve at another damping."""
-    damped = ekfac.with_damping(value)
-    truth, _ = _solved(problem, _inverse(problem, "exact", damped), damped, queries)
-    kfac = _fit(problem, "kfac").with_damping(damped.dampings)
-    found = {"block_diagonal": _blocks(problem, damped, queries)}
-    for name, curvature in (("ekfac", damped), ("kfac", kfac)):
-        found[name] = _score(problem, curvature, _asked(problem, curvature, queries))
-    exact = truth.double().numpy()
-    return {name: float(np.nanmean(pearson(scores.double().numpy(), exact))) for name, scores in found.items()}
-
-
-def _blocks(problem: Problem, ekfac: Curvature, queries: list[QueryBatch]) -> Tensor:
-    """Scores with each layer's own block of G solved exactly, the blocks between layers left out."""
-    model, task = problem.model, problem.task
-    layers = ekfac.tracked(model)
-    grads, measured = query_vectors(model, layers, queries, range(problem.queries), task)
-    solved = {}
-    for layer in layers:
-        name = layer.name
-        alone = replace(ekfac, blocks={name: ekfac.blocks[name]}, reads={name: ekfac.reads[name]}).with_damping(
-            {name: ekfac.dampings[name]}
-        )
-        inverse = INVERSES["exact"](alone, GaussNewton(model, (layer,), task, problem.data))
-        solved[name] = inverse.solve({name: grads[name]})[name]
-    return _score(problem, ekfac, Queries(solved, torch.zeros(problem.queries), measured, None))
-
-
-def _queries(problem: Problem, asked: list[int]) -> list[QueryBatch]:
+def queries_of(test: TensorData, asked: Sequence[int]) -> list[QueryBatch]:
+    """Each of some examples as a query; f is its log-likelihood."""
     place = {sequence: number for number, sequence in enumerate(asked)}
     return [
         QueryBatch(batch, torch.tensor([place[int(one)] for one in batch.ids]), torch.ones(len(batch)))
-        for batch in problem.test.gather(asked)
+        for batch in test.gather(asked)
     ]
 
 
-def _interval(values: Any) -> list[float]:
-    interval = mean_over_queries(values).interval
-    return [interval.low, interval.high]
+def _double(data: TensorData) -> TensorData:
+    inputs, targets = (t.double() if t.is_floating_point() else t for t in (data.inputs, data.targets))
+    return TensorData(inputs, targets, batch_size=data.batch_size, real=data.real, scored=data.scored)
+
+
+def _truth(found: Responses, seconds: float) -> dict[str, Any]:
+    left_out = ("response", "points", "seconds")
+    return {k: v for k, v in found.to_dict().items() if k not in left_out} | {"seconds": seconds}
+
+
+def _halfway(half: Responses, found: Responses) -> dict[str, Any]:
+    """How far the responses still went with the second half of the gradients: what is left to doubt."""
+    moved = float((found.response - half.response).norm() / found.response.norm())
+    return {"gradients": half.settings["most"], "difference": moved, "pearson": _mean(half.response, found.response)}
+
+
+def _agreement(found: Any, truth: Any) -> dict[str, Any]:
+    both = {"pearson": pearson(found, truth), "spearman": spearman(found, truth)}
+    return {name: mean_over_queries(values).to_dict() for name, values in both.items()}
+
+
+def _mean(found: Tensor, truth: Tensor) -> float:
+    return float(np.nanmean(pearson(found.double().numpy(), truth.double().numpy())))

@@ -11,6 +11,8 @@ from whence.errors import InvalidSetting, NumericalError
 from whence.evaluate.examples import collect
 from whence.evaluate.models import as_queries
 from whence.evaluate.pbrf import pbrf
+from whence.jobs.fit import fit
+from whence.jobs.refine import make_inverse
 from whence.layers.select import track
 from whence.tasks import CausalLM, Classification, Regression
 from whence.testing import tiny, toys
@@ -240,3 +242,24 @@ def test_what_cannot_be_solved_is_refused():
     y[POINTS[0]] = float("nan")
     with pytest.raises(NumericalError, match=f"example {POINTS[0]}"):
         pbrf(model, layers, {"0": LAMBDA}, data, Regression(), queries, POINTS)
+
+
+def test_the_metric_of_a_solve_changes_nothing_of_where_it_ends():
+    """Λ⁻¹, EK-FAC and the exact inverse: one answer, and the better metric takes fewer gradients."""
+    model = tiny.mlp(3, 4, 2, seed=3)
+    x, y = rows(), torch.randint(2, (N,), generator=torch.Generator().manual_seed(5))
+    data, task = TensorData(x, y, batch_size=N), Classification()
+    ekfac = fit(model, data, task=task, layers="all", damping=0.1)
+    layers, queries = ekfac.tracked(model), [as_queries(collect(data, ASKED))]
+    metrics = (None, ekfac, make_inverse("exact", ekfac, model, task=task, data=data))
+
+    found = [
+        pbrf(model, layers, ekfac.dampings, data, task, queries, POINTS, inverse=inverse, epsilon=1e-3, **TIGHT)
+        for inverse in metrics
+    ]
+
+    assert all(one.converged for one in found)
+    for one in found[1:]:
+        torch.testing.assert_close(one.response, found[0].response, rtol=1e-4, atol=1e-6)
+    taken = [one.settings["gradients_taken"]["largest"] for one in found]
+    assert taken[0] > taken[1] > taken[2]

@@ -4,7 +4,7 @@
 
 What is solved for is θ_ℓ − θˢ_ℓ of the tracked layers, by `solvers.lbfgs` in the metric of an inverse of G + Λ, until
 the full gradient of the objective is at most ``tolerance`` of ε‖∇L(z_m)‖, which is its length at θˢ under the Bregman
-objective. The metric shortens the way. It is no part of the answer: where the full gradient vanishes, it does so in any.
+objective. The metric shortens the way and is no part of the answer: where the gradient vanishes, it does so in any.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ r"""Minimising many functions side by side by L-BFGS in the metric of a precondi
 Each member has its own pairs, step and stopping point; what is shared is the pass that gives all the gradients. No
 values of φ are asked for: near a minimum their differences are rounding long before the gradients are. A step is
 taken as it was tried (α = 1 at first) unless the slope along it has turned round, φ'(α) > 0.8 |φ'(0)|; then it is cut
-to where the secant puts slope zero, which is exact where φ is quadratic.
+to where the secant puts slope zero, which is exact where φ is quadratic. M⁻¹ is scaled by what the last pair says.
 
 M⁻¹ decides how long this takes and nothing of where it ends. With M the Hessian it is Newton's method.
 
@@ -32,8 +32,8 @@ VECTORS = 2 * PAIRS + 8
 """Vectors of a member's size that are held at once."""
 TURNED = 0.8
 """Of the slope at the start: a step that ends on a steeper rise is too long."""
-CUTS = 8
-"""Of one step, before the pairs are dropped; after as many again a member is given up."""
+CUTS, MOST_CUTS = 8, 40
+"""Of one step: before the pairs are dropped, and before a member is given up."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def minimise(
     best, least = {name: part.clone() for name, part in start.items()}, norm(search.g)
     taken = torch.ones_like(live)
     while int(taken.max()) < most:
-        stay = ((least[live] > goal[live]) & torch.isfinite(least[live]) & (search.cuts < 2 * CUTS)).nonzero()[:, 0]
+        stay = ((least[live] > goal[live]) & torch.isfinite(least[live]) & (search.cuts < MOST_CUTS)).nonzero()[:, 0]
         if len(stay) == 0:
             break
         if len(stay) < len(live):
@@ -85,6 +85,19 @@ class _Pair:
     y: Gradients
     over: Float[Tensor, " s"]
     """1 / ⟨s, y⟩; zero for a member that the pair says nothing to."""
+    scale: Float[Tensor, " s"]
+    """⟨s, y⟩ / ⟨y, M⁻¹ y⟩ of this pair, or of the last one that said something: what M⁻¹ is to be multiplied by."""
+
+    def take(self, some: Tensor) -> _Pair:
+        return _Pair(rows(self.s, some), rows(self.y, some), self.over[some], self.scale[some])
+
+    def where(self, mask: Bool[Tensor, " s"], other: _Pair) -> _Pair:
+        """This pair of the members in the mask, else the other."""
+        over, scale = torch.where(mask, self.over, other.over), torch.where(mask, self.scale, other.scale)
+        return _Pair(_where(mask, self.s, other.s), _where(mask, self.y, other.y), over, scale)
+
+    def without(self, dropped: Bool[Tensor, " s"]) -> _Pair:
+        return _Pair(self.s, self.y, torch.where(dropped, 0.0, self.over), torch.where(dropped, 1.0, self.scale))
 
 
 @dataclass(frozen=True)
@@ -108,7 +121,7 @@ class _Search:
         return cls(x, g, d, slope, torch.ones_like(slope), torch.zeros_like(slope, dtype=torch.int64), ())
 
     def take(self, some: Tensor) -> _Search:
-        pairs = tuple(_Pair(rows(one.s, some), rows(one.y, some), one.over[some]) for one in self.pairs)
+        pairs = tuple(one.take(some) for one in self.pairs)
         x, g, d = (rows(vector, some) for vector in (self.x, self.g, self.d))
         return _Search(x, g, d, self.slope[some], self.alpha[some], self.cuts[some], pairs)
 
@@ -120,9 +133,13 @@ class _Search:
         along = dot(there, self.d)
         moved = along <= TURNED * self.slope.abs()  # false for NaN
         cuts = torch.where(moved, 0, self.cuts + 1)
-        dropped = cuts == CUTS
-        pairs = (*self.pairs, _pair(self, trial, there, moved))[-PAIRS:]
-        pairs = tuple(_Pair(one.s, one.y, torch.where(dropped, 0.0, one.over)) for one in pairs)
+        told = torch.stack([one.over > 0 for one in self.pairs] or [moved & False]).any(0)
+        dropped = (cuts == CUTS) & told
+        pairs = self.pairs
+        if bool(moved.any()):
+            pairs = _pushed(pairs, _pair(self, trial, there, moved, precondition), moved)
+        if bool(dropped.any()):
+            pairs = tuple(one.without(dropped) for one in pairs)
         x, g = _where(moved, trial, self.x), _where(moved, there, self.g)
         anew = moved | dropped
         d, slope = self.d, self.slope
@@ -130,18 +147,32 @@ class _Search:
             ahead = _direction(g, pairs, precondition)
             d = _where(anew, ahead, d)
             slope = torch.where(anew, dot(g, ahead), slope)
-        secant = (self.slope / (self.slope - along)).nan_to_num(0.1).clamp(0.05, 0.7)
-        alpha = torch.where(anew, 1.0, self.alpha * secant)
+        secant = (self.slope / (self.slope - along)).nan_to_num(0.1)
+        alpha = torch.where(anew, 1.0, self.alpha * secant.clamp(0.05, 0.7))
         return _Search(x, g, d, slope, alpha, cuts, pairs)
 
 
-def _pair(search: _Search, trial: Gradients, there: Gradients, moved: Bool[Tensor, " s"]) -> _Pair:
+def _pair(
+    search: _Search, trial: Gradients, there: Gradients, moved: Bool[Tensor, " s"], precondition: Product
+) -> _Pair:
     """What a step told of the curvature along it; nothing where that is not positive."""
     s, y = plus(trial, search.x, -1.0), plus(there, search.g, -1.0)
     bend = dot(s, y)
     tells = moved & (bend > 0)
     nothing = times(search.g, 0.0)  # not NaN times zero
-    return _Pair(_where(tells, s, nothing), _where(tells, y, nothing), torch.where(tells, 1 / bend, 0.0))
+    s, y = _where(tells, s, nothing), _where(tells, y, nothing)
+    before = search.pairs[-1].scale if search.pairs else torch.ones_like(bend)
+    scale = torch.where(tells, bend / dot(y, precondition(y)), before)
+    return _Pair(s, y, torch.where(tells, 1 / bend, 0.0), scale)
+
+
+def _pushed(pairs: tuple[_Pair, ...], new: _Pair, moved: Bool[Tensor, " s"]) -> tuple[_Pair, ...]:
+    """The new pair in last place for members that moved; the others keep theirs where they were."""
+    longer = (*pairs, new)
+    if not bool(moved.all()):
+        empty = new.without(torch.ones_like(moved))
+        longer = tuple(one.where(moved, other) for one, other in zip(longer, (empty, *pairs), strict=True))
+    return longer[-PAIRS:]
 
 
 def _direction(g: Gradients, pairs: tuple[_Pair, ...], precondition: Product) -> Gradients:
@@ -151,6 +182,8 @@ def _direction(g: Gradients, pairs: tuple[_Pair, ...], precondition: Product) ->
         weights.append(one.over * dot(one.s, g))
         g = plus(g, one.y, -weights[-1])
     d = precondition(g)
+    if pairs:
+        d = {name: pairs[-1].scale[:, None, None].to(part) * part for name, part in d.items()}
     for one, weight in zip(pairs, reversed(weights), strict=True):
         d = plus(d, one.s, weight - one.over * dot(one.y, d))
     return times(d, -1.0)
