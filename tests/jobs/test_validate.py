@@ -51,7 +51,7 @@ def recipe(toy, tmp_path):
 @pytest.fixture
 def few_steps(monkeypatch):
     """Solves cut short: how well they do is for tests/evaluate to say, and this untrained model is no help in that."""
-    monkeypatch.setattr(jobs, "pbrf", partial(jobs.pbrf, steps=20, rounds=1))
+    monkeypatch.setattr(jobs, "pbrf", partial(jobs.pbrf, most=8, tolerance=1e-9))
 
 
 def test_pbrf_needs_nothing_beside_the_run(settings, few_steps, tmp_path):

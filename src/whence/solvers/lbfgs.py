@@ -28,7 +28,7 @@ MemberGradient = Callable[[Gradients, Tensor], Gradients]
 """(x of some members, which members these are) → ∇φ of each."""
 PAIRS = 10
 """Pairs kept."""
-VECTORS = 2 * PAIRS + 8
+VECTORS = 2 * PAIRS + 10
 """Vectors of a member's size that are held at once."""
 TURNED = 0.8
 """Of the slope at the start: a step that ends on a steeper rise is too long."""
@@ -41,8 +41,9 @@ class Minimum:
     """Where each member ended."""
 
     x: Gradients
+    """The first to reach the goal; where none did, the one with the least ⟨g, H g⟩, twice what is left to fall."""
     norms: Float[Tensor, " s"]
-    """‖∇φ(x)‖: the smallest that was met, and x is where."""
+    """‖∇φ(x)‖."""
     evaluations: Int64[Tensor, " s"]
     """Gradients that each member took."""
 
@@ -59,10 +60,10 @@ def minimise(
     """
     live = torch.arange(len(goal), device=goal.device)
     search = _Search.begin(start, gradient(start, live), precondition)
-    best, least = {name: part.clone() for name, part in start.items()}, norm(search.g)
+    best, least, norms = {name: part.clone() for name, part in start.items()}, -search.slope, norm(search.g)
     taken = torch.ones_like(live)
     while int(taken.max()) < most:
-        stay = ((least[live] > goal[live]) & torch.isfinite(least[live]) & (search.cuts < MOST_CUTS)).nonzero()[:, 0]
+        stay = ((norms[live] > goal[live]) & torch.isfinite(norms[live]) & (search.cuts < MOST_CUTS)).nonzero()[:, 0]
         if len(stay) == 0:
             break
         if len(stay) < len(live):
@@ -70,13 +71,15 @@ def minimise(
         trial = search.trial()
         there = gradient(trial, live)
         taken[live] += 1
+        search = search.stepped(trial, there, precondition)
         length = norm(there)
-        better = (length < least[live]).nonzero()[:, 0]
+        left = torch.where(search.cuts == 0, -search.slope, torch.inf)
+        left = torch.where(length <= goal[live], 0.0, left)
+        better = (left < least[live]).nonzero()[:, 0]
         for name, part in best.items():
             part[live[better]] = trial[name][better]
-        least[live[better]] = length[better]
-        search = search.stepped(trial, there, precondition)
-    return Minimum(best, least, taken)
+        least[live[better]], norms[live[better]] = left[better], length[better]
+    return Minimum(best, norms, taken)
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ class _Search:
 
     x: Gradients
     g: Gradients
+    z: Gradients
+    """M⁻¹ g."""
     d: Gradients
     slope: Float[Tensor, " s"]
     """⟨g, d⟩, negative."""
@@ -116,20 +121,22 @@ class _Search:
 
     @classmethod
     def begin(cls, x: Gradients, g: Gradients, precondition: Product) -> _Search:
-        d = times(precondition(g), -1.0)
+        z = precondition(g)
+        d = times(z, -1.0)
         slope = dot(g, d)
-        return cls(x, g, d, slope, torch.ones_like(slope), torch.zeros_like(slope, dtype=torch.int64), ())
+        return cls(x, g, z, d, slope, torch.ones_like(slope), torch.zeros_like(slope, dtype=torch.int64), ())
 
     def take(self, some: Tensor) -> _Search:
         pairs = tuple(one.take(some) for one in self.pairs)
-        x, g, d = (rows(vector, some) for vector in (self.x, self.g, self.d))
-        return _Search(x, g, d, self.slope[some], self.alpha[some], self.cuts[some], pairs)
+        x, g, z, d = (rows(vector, some) for vector in (self.x, self.g, self.z, self.d))
+        return _Search(x, g, z, d, self.slope[some], self.alpha[some], self.cuts[some], pairs)
 
     def trial(self) -> Gradients:
         return plus(self.x, self.d, self.alpha)
 
     def stepped(self, trial: Gradients, there: Gradients, precondition: Product) -> _Search:
         """After the gradient at the trial point is known: on from there, or a shorter step."""
+        ahead = precondition(there)
         along = dot(there, self.d)
         moved = along <= TURNED * self.slope.abs()  # false for NaN
         cuts = torch.where(moved, 0, self.cuts + 1)
@@ -137,24 +144,22 @@ class _Search:
         dropped = (cuts == CUTS) & told
         pairs = self.pairs
         if bool(moved.any()):
-            pairs = _pushed(pairs, _pair(self, trial, there, moved, precondition), moved)
+            pairs = _pushed(pairs, _pair(self, trial, there, ahead, moved), moved)
         if bool(dropped.any()):
             pairs = tuple(one.without(dropped) for one in pairs)
-        x, g = _where(moved, trial, self.x), _where(moved, there, self.g)
+        x, g, z = _where(moved, trial, self.x), _where(moved, there, self.g), _where(moved, ahead, self.z)
         anew = moved | dropped
         d, slope = self.d, self.slope
         if bool(anew.any()):
-            ahead = _direction(g, pairs, precondition)
-            d = _where(anew, ahead, d)
-            slope = torch.where(anew, dot(g, ahead), slope)
+            onward = _direction(g, pairs, precondition)
+            d = _where(anew, onward, d)
+            slope = torch.where(anew, dot(g, onward), slope)
         secant = (self.slope / (self.slope - along)).nan_to_num(0.1)
         alpha = torch.where(anew, 1.0, self.alpha * secant.clamp(0.05, 0.7))
-        return _Search(x, g, d, slope, alpha, cuts, pairs)
+        return _Search(x, g, z, d, slope, alpha, cuts, pairs)
 
 
-def _pair(
-    search: _Search, trial: Gradients, there: Gradients, moved: Bool[Tensor, " s"], precondition: Product
-) -> _Pair:
+def _pair(search: _Search, trial: Gradients, there: Gradients, ahead: Gradients, moved: Bool[Tensor, " s"]) -> _Pair:
     """What a step told of the curvature along it; nothing where that is not positive."""
     s, y = plus(trial, search.x, -1.0), plus(there, search.g, -1.0)
     bend = dot(s, y)
@@ -162,7 +167,7 @@ def _pair(
     nothing = times(search.g, 0.0)  # not NaN times zero
     s, y = _where(tells, s, nothing), _where(tells, y, nothing)
     before = search.pairs[-1].scale if search.pairs else torch.ones_like(bend)
-    scale = torch.where(tells, bend / dot(y, precondition(y)), before)
+    scale = torch.where(tells, bend / dot(y, plus(ahead, search.z, -1.0)), before)
     return _Pair(s, y, torch.where(tells, 1 / bend, 0.0), scale)
 
 
