@@ -20,7 +20,7 @@ from whence.data.spec import parse_spec
 from whence.data.store import TokenStore
 from whence.errors import ArtifactError, WhenceError
 from whence.jobs.check import of_adapter, of_batches, of_data, of_dtype, of_model
-from whence.jobs.check.findings import Checks, Finding, guarded
+from whence.jobs.check.findings import Checks, Finding, counted, guarded
 from whence.jobs.check.rows import Rows
 from whence.jobs.check.trial import QUESTIONS, Trial
 from whence.jobs.log import Log
@@ -137,7 +137,8 @@ def _told(place: list[QueryBatch], asked: list[QueryBatch]) -> list[Finding]:
     if not asked:
         return []
     count = 1 + max(int(part.query.max()) for part in asked)
-    return [Finding("questions", "ok", f"{count} can be asked: their answers have tokens, and fit the context", count)]
+    text = f"{counted(count, 'question')} can be asked: every answer has tokens and fits the context"
+    return [Finding("questions", "ok", text, count)]
 
 
 def _questions(settings: RunSettings, tokenizer: Any, context: int) -> list[QueryBatch]:

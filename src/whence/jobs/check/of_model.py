@@ -67,7 +67,9 @@ def _coverage(coverage: Coverage, model: nn.Module) -> Iterator[Finding]:
             yield Finding("quantised weights", "note", f"{share:.1%} of the parameters are rounded and held", share)
     if is_tied(model):
         yield Finding(
-            "tied embeddings", "note", "embeddings and output head are one tensor, which is not tracked: half by lookup"
+            "tied embeddings",
+            "note",
+            "embeddings and output head share one tensor, which is read by lookup and left out",
         )
 
 
