@@ -1,12 +1,12 @@
 """Scores become one HTML file that opens from disk, asks the network for nothing and explains itself.
 
-    ReportData ──► pieces    tokens as they are shown: bytes joined, controls made visible
-               ──► excerpt   what is read without JavaScript: facts, and the coloured text about the peak
-               ──► pages     one compressed island a question: all tokens, values, layers × tokens
-               ──► charts    the tail, as SVG
+    ReportData ──► pages     compressed: an index of each question's documents, and their texts, opened on demand
+               ──► excerpt   what is read without JavaScript: the coloured text about the peak
+               ──► pieces    tokens as they are shown: bytes joined, controls made visible
                ──► html      the template, with a content-security policy that names its own two scripts and style
 
-`model` holds the words that a job fills in; nothing here imports torch.
+`model`, `shape` and `trust` hold the words that a job fills in; `words` and `overlap` compare texts with each other.
+Nothing here imports torch.
 """
 
 from whence.report.html import render

@@ -78,8 +78,6 @@ class Trust:
 
     dtype: str = ""
     damping: str = ""
-    filtered: str = ""
-    """What chose the documents that were scored, and how much of the unfiltered top it kept; empty when all were."""
     noise: str = ""
     """The estimate of label-sampling noise, as a sentence."""
     validations: list[Validation] = field(default_factory=list)
