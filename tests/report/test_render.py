@@ -28,8 +28,9 @@ from whence.report import (
     Validation,
     render,
 )
+from whence.report.detail import LEVELS
 from whence.report.excerpt import rows
-from whence.report.pages import BUDGET, LEVELS, pack, pages
+from whence.report.pages import BUDGET, pack, pages
 
 
 class Elements(HTMLParser):

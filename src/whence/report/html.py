@@ -19,9 +19,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from whence.report import excerpt, numbers
+from whence.report.detail import LEVELS
 from whence.report.excerpt import Row, Run
 from whence.report.model import Question, ReportData
-from whence.report.pages import LEVELS, Pages, check, documents, pages
+from whence.report.pages import Pages, check, documents, pages
 from whence.report.pieces import visible
 
 STYLES = (

@@ -9,7 +9,7 @@ and no byte of training text can end the script element.
 Values travel as whole numbers of a step, ``value = step × number``: a ten-thousandth of the largest for tokens, a
 127th of it for a heat map's cells. Sums shown beside them are computed here, from the values themselves.
 
-A report that would be too heavy to pass on has less of its less influential documents: see `LEVELS`.
+A report that would be too heavy to pass on has less of its less influential documents: see `detail`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from whence.report.excerpt import metadata_rows, peak_of, quote, shown_on_tokens
+from whence.report.detail import LEVELS, Detail, Shown, shown_of
+from whence.report.excerpt import metadata_rows, shown_on_tokens
 from whence.report.model import Doc, Question
 from whence.report.numbers import largest
 from whence.report.pieces import display, visible
@@ -37,41 +38,6 @@ BUDGET = 4_450_000
 """Bytes that all pages of a report may take, so that the file stays under 5 MB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """How much a report holds of documents, counted from both ends of each ranking. None is all of it."""
-
-    heat: int | None = None
-    """Documents with layers × tokens."""
-    views: int | None = None
-    """Documents with all three attributions."""
-    values: int | None = None
-    """Documents with values by token (where the gradient arises) and by layer; of the others, the text alone."""
-    text: int | None = None
-    """Characters of those others' text, about the token with most influence."""
-
-    def __str__(self) -> str:
-        held = [f"layers × tokens of the first {self.heat} documents at each end of a ranking"]
-        held += [] if self.views is None else [f"all three attributions of the first {self.views}"]
-        held += [] if self.values is None else [f"values by token and layer of the first {self.values}"]
-        held += [] if self.text is None else [f"{self.text} characters of the text of the others"]
-        return f"{', '.join(held[:-1])} and {held[-1]}" if len(held) > 1 else held[0]
-
-
-LEVELS = (
-    Detail(),
-    Detail(heat=20),
-    Detail(heat=10, views=40),
-    Detail(heat=5, views=20, values=60),
-    Detail(heat=5, views=10, values=30, text=4000),
-    Detail(heat=4, views=8, values=20, text=1500),
-    Detail(heat=3, views=5, values=12, text=800),
-    Detail(heat=2, views=4, values=8, text=500),
-    Detail(heat=2, views=3, values=5, text=320),
-    Detail(heat=1, views=2, values=3, text=250),
-    Detail(heat=1, views=1, values=1, text=120),
-)
-"""Tried in this order until the pages fit `BUDGET`; the last is taken whatever it weighs."""
 _TRIED = 4
 """Questions that a level is tried on before all are packed."""
 
@@ -103,7 +69,7 @@ def pack(question: Question, detail: Detail = LEVELS[0]) -> Pages:
     """The pages of one question."""
     docs = documents(question)
     rank = {id(doc): place for side in (question.raises, question.lowers) for place, doc in enumerate(side)}
-    texts = [_text(doc, _shown(doc, rank.get(id(doc)), detail)) for doc in docs]
+    texts = [_text(doc, shown_of(doc, rank.get(id(doc)), detail)) for doc in docs]
     chunks = [_squeezed(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
     return Pages(_squeezed(_index(question, docs)), chunks)
 
@@ -207,31 +173,7 @@ def _tail(question: Question) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """What of one document its page holds: tokens from ``start`` up to ``stop``."""
-
-    heat: bool
-    views: bool
-    values: bool
-    start: int
-    stop: int
-
-
-def _shown(doc: Doc, rank: int | None, detail: Detail) -> _Shown:
-    whole = len(doc.tokens)
-
-    def within(few: int | None) -> bool:
-        return few is None or (rank is not None and rank < few)
-
-    held = within(detail.heat), within(detail.views), within(detail.values)
-    if held[2] or detail.text is None:
-        return _Shown(*held, 0, whole)
-    found = quote(display(doc.tokens), [""] * whole, peak_of(doc), detail.text, lead=detail.text // 3)
-    return _Shown(*held, found.start, found.stop)
-
-
-def _text(doc: Doc, shown: _Shown) -> dict[str, Any]:
+def _text(doc: Doc, shown: Shown) -> dict[str, Any]:
     """One document: pieces, and each view of it that was computed and is to be shown."""
     pieces, tokens = display(doc.tokens)[shown.start : shown.stop], len(doc.tokens)
     content: dict[str, Any] = {
