@@ -365,3 +365,14 @@ def test_scores_that_no_answer_can_gain_are_said_to_be_out_of_range():
     assert text.count("The sizes here are out of range.") == 1
     assert "2 documents are predicted to raise it by more, the first by +0.900" in text
     assert "In 1 of 2 questions ( 1 ) a score is above −log p(answer)" in text
+
+
+def test_the_noise_of_scores_is_told_as_a_range_over_questions():
+    quiet, loud = question([doc()], noise=0.01), question([doc()], noise=0.02)
+
+    one, two = (
+        _shown(render(ReportData(title="t", created="now", questions=asked))) for asked in ([loud], [quiet, loud])
+    )
+
+    assert "uncertain by about ± 0.0200 nats per copy" in one
+    assert "uncertain by about ± 0.0100 to ± 0.0200 , question by question, in nats per copy" in two
