@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whence.errors import NumericalError
-from whence.evaluate.recall import RecallTable, bootstrap, found_within, recall_at, recall_table
+from whence.evaluate.recall import RecallTable, bootstrap, found_within, recall_at, recall_table, reciprocal_ranks
 
 
 def by_every_order(k, row, true):
@@ -93,3 +93,13 @@ def test_the_table_holds_every_method_at_every_k():
 def test_methods_that_scored_other_documents_are_not_compared():
     with pytest.raises(ValueError, match="one shape"):
         recall_table({"a": np.zeros((1, 3)), "b": np.zeros((1, 4))}, np.array([0]))
+
+
+def test_the_reciprocal_rank_is_its_expectation_over_the_orders_of_ties():
+    scores, truth = np.array([[2.0, 1.0, 1.0, 1.0, 0.0]]), np.array([2])
+    orders = [order.index(2) + 2 for order in itertools.permutations([1, 2, 3])]
+
+    assert reciprocal_ranks(scores, truth)[0] == pytest.approx(np.mean([1 / rank for rank in orders]))
+    assert reciprocal_ranks(np.zeros((1, 4)), np.array([0]))[0] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+    with pytest.raises(NumericalError):
+        reciprocal_ranks(np.array([[np.nan, 1.0]]), np.array([0]))

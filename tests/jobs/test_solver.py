@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -11,8 +13,9 @@ import pytest
 import torch
 
 from whence.curvature.ggn import GaussNewton
-from whence.curvature.inverse import INVERSES
+from whence.curvature.inverse import INVERSES, ConjugateGradient
 from whence.errors import InvalidSetting
+from whence.jobs.log import Log
 from whence.jobs.opened.run import Run
 from whence.jobs.plan import plan
 from whence.jobs.refine import query_vectors
@@ -88,6 +91,17 @@ def test_validation_judges_the_solver(done):
 
     assert list(scores) == ["cg", "gradient dot", "cosine"] == list(seconds)
     torch.testing.assert_close(scores["cg"], done.session.scores.total, rtol=1e-3, atol=1e-5)
+
+
+def test_a_solve_that_stops_short_says_so(settings, monkeypatch, tmp_path):
+    """Products are counted while they are made, and what was not reached stands beside what was."""
+    monkeypatch.setitem(INVERSES, "cg", partial(ConjugateGradient, most=7, tolerance=1e-9))
+    told = io.StringIO()
+
+    found = run(tmp_path / "short", settings, log=Log(stream=told), stop_after="score")
+
+    assert "solve: products with the training text: 7 of 7" in told.getvalue()
+    assert "; stopped at 7 products, short of the tolerance of 1e-09" in found.text()
 
 
 def test_the_names_are_those_of_the_estimators():

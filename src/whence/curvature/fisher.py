@@ -66,6 +66,7 @@ class SampledFisher(Operator):
             for name, rows in part.items():
                 total[name] += (along @ rows.flatten(1)).view_as(total[name])
             self.epochs += 4 * len(along) / 3 * len(ids) / self.positions
+        self._counted(sequences)
         return {name: (part / count).to(grads[name]) for name, part in total.items()}
 
     def root(self) -> Gradients:

@@ -66,12 +66,13 @@ class GaussNewton(Operator):
         queries = len(next(iter(grads.values())))
         total = self.zeros(queries)
         count = 0
-        for batch in self._multiplied(sequences):
+        for batch in self._batches(sequences):
             count += len(batch)
             for rows, image in self._batch(batch, grads, queries):
                 for name, part in image.items():
                     total[name][rows] += part
         self.epochs += (3 + 4 * queries) / 3 * count / self.data.sequences
+        self._counted(sequences)
         return {name: (part / count).to(grads[name]) for name, part in total.items()}
 
     def _batch(self, batch: Batch, grads: Gradients, queries: int) -> Iterator[tuple[slice, Gradients]]:

@@ -38,8 +38,8 @@ class Operator(ABC):
         position."""
         self.products = 0
         """With all of the data, so far."""
-        self.watch: Callable[[int, int], None] = lambda product, done: None
-        """Told, during a product with all of the data, which one it is and how many sequences are done."""
+        self.watch: Callable[[int], None] = lambda product: None
+        """Told of each product with all of the data, by its number, when it is done."""
 
     @abstractmethod
     def matvec(self, grads: Gradients, sequences: Sequence[int] | None = None) -> Gradients:
@@ -99,15 +99,11 @@ class Operator(ABC):
         every = itertools.chain.from_iterable(self.data.batches(unit.number) for unit in self.data.units)
         return (batch.to(self.device) for batch in (every if sequences is None else self.data.gather(sequences)))
 
-    def _multiplied(self, sequences: Sequence[int] | None) -> Iterator[Batch]:
-        """The batches of a product, counted as they are done with."""
-        done = 0
-        self.products += sequences is None
-        for batch in self._batches(sequences):
-            yield batch
-            done += len(batch)
-            if sequences is None:
-                self.watch(self.products, done)
+    def _counted(self, sequences: Sequence[int] | None) -> None:
+        """A product is done."""
+        if sequences is None:
+            self.products += 1
+            self.watch(self.products)
 
     def _refuse_nonfinite(self, rows: Tensor, example: Tensor, batch: Batch) -> None:
         """Raise where a row is NaN or inf, naming its example's document."""

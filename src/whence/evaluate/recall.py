@@ -68,6 +68,23 @@ def recall_at(k: int, scores: Float[Array, "q n"], truth: Int[Array, " q"]) -> f
     return float(found_within(k, scores, truth).mean())
 
 
+def reciprocal_ranks(scores: Float[Array, "q n"], truth: Int[Array, " q"]) -> Float[Array, " q"]:
+    """One over the rank of each question's true document, expected over random tie-breaking; their mean is the MRR.
+
+    Raises:
+        NumericalError, ValueError: As `found_within` does.
+
+    Example:
+        >>> reciprocal_ranks(np.array([[3.0, 2.0, 1.0], [1.0, 1.0, 0.0]]), np.array([1, 0]))
+        array([0.5 , 0.75])
+    """
+    found_within(1, scores, truth)  # refuses what has no rank
+    true = np.take_along_axis(scores, truth[:, None].astype(np.int64), axis=1)
+    above, tied = (scores > true).sum(axis=1), (scores == true).sum(axis=1)
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, scores.shape[1] + 1))])
+    return (harmonic[above + tied] - harmonic[above]) / tied
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """Where a rate would fall for other questions of the kind, in ``level`` of resamplings."""

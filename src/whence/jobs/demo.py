@@ -115,13 +115,13 @@ def demo(out: Path | str, log: Log | None = None) -> DemoResult:
     session = result.session
     epoch = epoch_seconds(session.model, session.store, session.task)
     everything = read_questions(files.evaluation)
-    learned = says(session.model, _encoded(session, everything))
+    learned = says(session.model, encoded(session, everything))
     facts = [fact for fact, known in zip(everything, learned, strict=True) if known]
     log.note(
         f"the model has learned {len(facts)} of {len(everything)} facts: asked in a template it never read them in, "
         "it says the right object"
     )
-    scores = _scores_of_every_method(result, facts, log)
+    scores = scores_of_every_method(result, facts, log)
     truth = np.array([fact.fact for fact in facts])
     table = recall_table(scores, truth)
     planted = {
@@ -145,10 +145,10 @@ def demo(out: Path | str, log: Log | None = None) -> DemoResult:
     return DemoResult(result, planted, table, len(everything), time.monotonic() - began, spent / max(epoch, 1e-9))
 
 
-def _scores_of_every_method(run: Run, facts: Sequence[Question], log: Log) -> dict[str, NDArray[np.float64]]:
-    """Method → document scores ``[q documents]`` for the same questions."""
+def scores_of_every_method(run: Run, facts: Sequence[Question], log: Log) -> dict[str, NDArray[np.float64]]:
+    """Method → document scores ``[q documents]`` by the run's curvature and by baselines."""
     session = run.session
-    parts = _encoded(session, facts)
+    parts = encoded(session, facts)
     model, store, task = session.model, session.store, session.task
     raw: dict[str, NDArray[np.float64]] = {}
     identity = fit(model, store, task=task, layers=session.settings.layers, curvature="identity")
@@ -188,7 +188,8 @@ def says(model: nn.Module, parts: Sequence[QueryBatch]) -> NDArray[np.bool_]:
     return found
 
 
-def _encoded(session: Session, facts: Sequence[Question]) -> list[QueryBatch]:
+def encoded(session: Session, facts: Sequence[Question]) -> list[QueryBatch]:
+    """Questions as batches, numbered in their order."""
     asked = [ask(fact.prompt, fact.completion, id=str(number)) for number, fact in enumerate(facts)]
     return encode_queries(asked, session.tokenizer, session.context, session.settings.batch_tokens)
 

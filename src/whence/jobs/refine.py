@@ -26,7 +26,6 @@ from whence.data.queries import QueryBatch
 from whence.errors import InvalidSetting
 from whence.influence.lowrank import LowRank
 from whence.influence.query import Prepared, Queries
-from whence.jobs.log import Log
 from whence.jobs.query import DENSE_ELEMENTS, resolve_rank
 from whence.jobs.stream import device_of, likelihood_pass
 from whence.layers import TrackedLayer
@@ -47,7 +46,6 @@ def make_inverse(
     operator: Literal["exact", "sampled"] = "exact",
     samples: int = 1,
     seed: int = 0,
-    log: Log | None = None,
 ) -> Inverse:
     """An estimator by name: ``fitted`` is the curvature itself, whichever it is; the others are in `INVERSES`.
 
@@ -56,7 +54,6 @@ def make_inverse(
         data: The training sequences, whose mean loss has the curvature G.
         operator: G exactly, or the Fisher at ``samples`` sampled labels a position: cheaper by far a product.
         seed: Of the sampled Fisher's labels.
-        log: Told of every product with all of the data, as it goes.
 
     Raises:
         InvalidSetting: If there is no such estimator or operator, the curvature is undamped, or the task does not
@@ -79,8 +76,6 @@ def make_inverse(
         if operator == "exact"
         else SampledFisher(model, layers, task, data, samples=samples, seed=seed)
     )
-    if log is not None:
-        made.watch = lambda product, done: log.step(f"solve: product {product}", done, data.sequences)
     return INVERSES[name](curvature, made)
 
 

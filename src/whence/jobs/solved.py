@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from whence.artifacts.manifest import Manifest
 from whence.curvature import Curvature
-from whence.curvature.inverse import Report
+from whence.curvature.inverse import Report, Solver
 from whence.data.queries import QueryBatch
 from whence.influence.query import Queries
 from whence.jobs.chosen import Chosen
@@ -82,7 +82,7 @@ class Solved:
         )
         return (
             f"{many} solved by {self.solver}: {residual}, {self.products:.3g} products, "
-            f"{self.epochs:.3g} epochs of training"
+            f"{self.epochs:.3g} epochs of training" + "".join(f"; {note}" for note in self.notes)
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,8 +100,18 @@ def solve(session: Session) -> tuple[Queries, list[Report]]:
     if name == "fitted":
         batches = session.parts if session.answer is None else session.answer.batches
         return query_gradients(curvature, model, batches, task=task, rank=session.rank), []
-    inverse = make_inverse(name, curvature, model, task=task, data=few_batches(session), log=session.log)
-    return refined_queries(inverse, curvature, model, session.parts, task=task, rank="full")
+    inverse = make_inverse(name, curvature, model, task=task, data=few_batches(session))
+    assert isinstance(inverse, Solver)
+    most = getattr(inverse, "most", None)  # how many products it may take, of a solver that counts them
+    if most is not None:
+        inverse.operator.watch = lambda product: session.log.step(_STEP, product, most)
+    queries, reports = refined_queries(inverse, curvature, model, session.parts, task=task, rank="full")
+    if most is not None and (taken := inverse.operator.products):
+        session.log.step(_STEP, taken, taken)
+    return queries, reports
+
+
+_STEP = "solve: products with the training text"
 
 
 def few_batches(session: Session) -> Chosen:

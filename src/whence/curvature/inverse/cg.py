@@ -38,7 +38,11 @@ class ConjugateGradient(Solver):
         before = self._spent()
         found = self.run(grads)
         epochs = self._spent() - before
-        return found.x, Report(self.name, self.operator.name, found.residuals, found.iterations, found.products, epochs)
+        short = found.products >= self.most > FEW and bool((found.residuals > self.tolerance).any())
+        notes = (f"stopped at {self.most} products, short of the tolerance of {self.tolerance:g}",) if short else ()
+        return found.x, Report(
+            self.name, self.operator.name, found.residuals, found.iterations, found.products, epochs, notes
+        )
 
     def run(self, grads: Gradients, start: Gradients | None = None) -> Solution:
         """The solution with all that CG knows about it."""
