@@ -25,6 +25,61 @@ Gradients = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """How the sequences of a batch lie in the rows that the model reads, several to a row.
+
+    The batch holds its sequences ``[n t]`` as any other does. Only the model sees rows ``[r w]``; what it did at a
+    position is handed back to the sequence that the position is of (`unpack`).
+    """
+
+    inputs: Int64[Tensor, "r w"]
+    """Token ids of the rows, padded on the right."""
+    position: Int64[Tensor, "r w"] | None
+    """Where sequences do not see each other: positions, from 0 again with each. None where attention crosses."""
+    place: Int64[Tensor, "n t"]
+    """Which position of the rows, counted through all of them, each position of a sequence is; padding, its first."""
+    own: Bool[Tensor, "n t"]
+    """Positions that are of this sequence: real, and not where it is the next one's first token that is predicted."""
+    targets: Int64[Tensor, "r w"] | None = None
+    scored: Bool[Tensor, "r w"] | None = None
+    """Of whole rows, where attention crosses: the loss of what comes later in a row is part of what arises here."""
+
+    @property
+    def rest(self) -> Bool[Tensor, "r w"] | None:
+        """Scored positions of the rows that are of none of these sequences; None where there are none."""
+        if self.scored is None:
+            return None
+        rest = self.scored.flatten().index_fill(0, self.place[self.own], False).view_as(self.scored)
+        return rest if bool(rest.any()) else None
+
+    def unpack(self, rows: Tensor) -> Tensor:
+        """Rows ``[r w …]`` as sequences ``[n t …]``; what is not a sequence's own is left for the caller to mask."""
+        return rows.flatten(0, 1)[self.place]
+
+    def select(self, sequences: Tensor) -> Layout:
+        """Some of the sequences, and the rows that they lie in."""
+        width = self.inputs.shape[1]
+        place = self.place[sequences]
+        kept, row = torch.unique(place[:, 0] // width, return_inverse=True)
+        position, targets, scored = (
+            None if rows is None else rows[kept] for rows in (self.position, self.targets, self.scored)
+        )
+        place = row[:, None] * width + place % width
+        return Layout(self.inputs[kept], position, place, self.own[sequences], targets, scored)
+
+    def to(self, device: torch.device | str) -> Layout:
+        """The same on another device."""
+        position, targets, scored = (
+            None if rows is None else rows.to(device) for rows in (self.position, self.targets, self.scored)
+        )
+        return Layout(self.inputs.to(device), position, self.place.to(device), self.own.to(device), targets, scored)
+
+
+TENSORS = ("ids", "inputs", "targets", "real", "scored", "document", "offset")
+"""What a batch holds of each of its sequences."""
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """A few examples on their way through the model.
 
@@ -45,14 +100,28 @@ class Batch:
     """Document numbers; label samples are keyed by (seed, document, position)."""
     offset: Int64[Tensor, " n"]
     """Position in its document of a sequence's first token."""
+    layout: Layout | None = None
+    """How they lie in the model's rows, where that is several to a row."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        moved = {name: getattr(self, name).to(device) for name in self.__slots__}
-        return replace(self, **moved)
+        layout = None if self.layout is None else self.layout.to(device)
+        return replace(Batch.of(*(getattr(self, name).to(device) for name in TENSORS)), layout=layout)
+
+    def rows(self, chosen: Tensor | Sequence[int] | slice) -> Batch:
+        """Some of the sequences, by place or by mask, padded as they were."""
+        index = torch.arange(len(self), device=self.ids.device)[chosen]
+        layout = None if self.layout is None else self.layout.select(index)
+        return replace(Batch.of(*(getattr(self, name)[index] for name in TENSORS)), layout=layout)
+
+    @classmethod
+    def of(cls, *tensors: Tensor) -> Batch:
+        """A batch of `TENSORS`, in that order, each sequence a row."""
+        ids, inputs, targets, real, scored, document, offset = tensors
+        return cls(ids, inputs, targets, real, scored, document, offset)
 
 
 @dataclass(frozen=True, slots=True)

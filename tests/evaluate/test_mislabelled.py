@@ -14,7 +14,7 @@ from whence.evaluate.mislabelled import flip_labels, found, label_losses, margin
 from whence.evaluate.models import at, example_losses, mapped, parameters_of, stacked
 from whence.tasks import Classification
 from whence.testing import tiny
-from whence.types import Batch
+from whence.types import TENSORS, Batch
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=12))
@@ -89,6 +89,6 @@ def test_a_padded_text_classifier_is_asked_with_its_mask():
     found = mapped(lambda own: example_losses(Classification(), at(model, own), batch), stack)
     torch.testing.assert_close(found.detach(), expected.expand(2, 4), rtol=1e-5, atol=1e-6)
 
-    each = [getattr(batch, name)[:2, None] for name in Batch.__slots__]
+    each = [getattr(batch, name)[:2, None] for name in TENSORS]
     with pytest.raises(ModelError, match="cannot be mapped"):
         mapped(lambda own, *one: example_losses(Classification(), at(model, own), Batch(*one)).sum(), stack, *each)

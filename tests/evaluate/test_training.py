@@ -50,7 +50,7 @@ def one_by_one(model, task, examples, recipe, weights, positions=False):
         optimiser.zero_grad()
         size = int(examples.scored[chosen].sum()) if positions else len(chosen)
         for row in chosen.tolist():
-            one = type(examples)(*(getattr(examples, name)[row : row + 1] for name in examples.__slots__))
+            one = examples.rows([row])
             (weights[row] * task.loss(model, one).sum() / size).backward()
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(parameters, recipe.clip)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from whence.capture.hooks import capture
 from whence.capture.trace import LayerTrace
-from whence.errors import LayerError
+from whence.errors import LayerError, ModelError
 from whence.layers import TrackedLayer
 from whence.layers.select import Tracked
 from whence.types import Batch, Task
@@ -64,7 +64,7 @@ def _from_hooks(
     reads: dict[str, str] = {}
     pooled: set[str] = set()
     alone = [_alone(layer) for layer in layers]
-    with capture(model, alone, batch.real, keep) as seen:
+    with capture(model, alone, batch.real, keep, batch.layout) as seen:
         loss = task.loss(model, batch)
         groups: dict[tuple[int, bool, Hashable], str] = {}
         for layer in alone:
@@ -111,6 +111,25 @@ def _from_autograd(model: nn.Module, layers: Sequence[TrackedLayer], task: Task,
         for parameter, flag in wanted:
             parameter.requires_grad_(flag)
     return {name: torch.stack(grads) for name, grads in rows.items()}
+
+
+def refuse_leaks(model: nn.Module, task: Task, together: Batch, alone: Callable[[int], Batch]) -> None:
+    """Compare the loss of sequences that share a row with what each has by itself.
+
+    Raises:
+        ModelError: If they see each other, or are told other positions than they have alone.
+    """
+    with torch.no_grad():
+        shared = task.loss(model, together)
+        apart = torch.cat([task.loss(model, alone(sequence)) for sequence in together.ids.tolist()])
+    error = float((shared - apart).abs().max() / apart.abs().max().clamp_min(1e-12))
+    # Norms and softmaxes of checkpoints compute in float32 whatever the weights.
+    if error > max(TOLERANCE.get(next(model.parameters()).dtype, 2e-3), 1e-5):
+        raise ModelError(
+            f"{type(model).__name__} does not keep documents of one row apart: the loss of one differs by {error:.1%} "
+            "from what it is alone",
+            hint="leave packing out (pack = none): scores are the same",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,13 +23,18 @@ from torch import Tensor, nn
 from whence.capture.trace import LayerTrace, SharedInput
 from whence.errors import LayerError
 from whence.layers import TrackedLayer
+from whence.types import Layout
 
 Sink = Callable[[LayerTrace], None]
 
 
 @contextmanager
 def capture(
-    model: nn.Module, layers: Sequence[TrackedLayer], real: Bool[Tensor, "n t"], sink: Sink
+    model: nn.Module,
+    layers: Sequence[TrackedLayer],
+    real: Bool[Tensor, "n t"],
+    sink: Sink,
+    layout: Layout | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """Push a `LayerTrace` of each layer to ``sink`` during every backward in the block.
 
@@ -37,6 +43,7 @@ def capture(
 
     Args:
         real: Which positions are not padding; the traces are zero elsewhere.
+        layout: How sequences lie in the rows that the model reads. Traces are of the sequences, as if each were a row.
 
     Yields:
         The raw input tensor of each layer seen so far in forward (for `capture.check`).
@@ -45,7 +52,7 @@ def capture(
         LayerError: If a layer is called twice in one forward, or its input is not one row a position.
     """
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    recorder = _Recorder(layers, real, sink)
+    recorder = _Recorder(layers, real if layout is None else layout.own, sink, layout)
     handles = [
         layer.module.register_forward_hook(recorder.hook(layer), with_kwargs=True, always_call=False)
         for layer in layers
@@ -70,8 +77,8 @@ def capture(
 class _Recorder:
     """Inputs seen in forward, waiting for their output gradients."""
 
-    def __init__(self, layers: Sequence[TrackedLayer], real: Tensor, sink: Sink) -> None:
-        self.real = real
+    def __init__(self, layers: Sequence[TrackedLayer], real: Tensor, sink: Sink, layout: Layout | None = None) -> None:
+        self.real, self.layout = real, layout
         self.padded = not bool(real.all())
         self.sink = sink
         self.anchor = torch.zeros((), device=real.device, requires_grad=True)
@@ -122,7 +129,7 @@ class _Recorder:
         return (lambda: self._prepared(layer, source)) if layer.adapter.unfolds else self._prepared(layer, source)
 
     def _prepared(self, layer: TrackedLayer, source: Tensor) -> Tensor:
-        rows = positions(layer.adapter.rows(layer.module, source), self.real, layer)
+        rows = self._positions(layer.adapter.rows(layer.module, source), layer)
         masked = self.padded and rows.shape[:2] == self.real.shape
         real = self.real[..., None].to(rows.dtype)
         if masked:
@@ -132,10 +139,15 @@ class _Recorder:
             rows = torch.cat([rows, ones], dim=-1)
         return rows
 
+    def _positions(self, rows: Tensor, layer: TrackedLayer) -> Tensor:
+        if self.layout is None:
+            return positions(rows, self.real, layer)
+        return self.layout.unpack(positions(rows, self.layout.inputs >= 0, replace(layer, pooled=False)))
+
     def push(self, name: str, grad: Tensor) -> None:
         """Called in backward, once a layer: makes the trace, hands it over, and forgets it."""
         layer, shared = self.waiting.pop(name)
-        grads = positions(layer.adapter.output_rows(layer.module, grad), self.real, layer)
+        grads = self._positions(layer.adapter.output_rows(layer.module, grad), layer)
         if self.padded and grads.shape[:2] == self.real.shape:
             grads = grads * self.real[..., None].to(grads.dtype)
         first = self.raw.pop(shared.name, None) is not None or shared.readers == 1

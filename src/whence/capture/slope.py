@@ -58,7 +58,7 @@ def slope(model: nn.Module, layers: Sequence[TrackedLayer], task: Task, batch: B
     def keep(trace: LayerTrace) -> None:
         gradients[trace.layer] = trace.gradient().sum(0)
 
-    with capture(model, layers, batch.real, keep):
+    with capture(model, layers, batch.real, keep, batch.layout):
         loss = task.loss(model, batch).sum()
         loss.backward()
     squared = sum(float(g.double().square().sum()) for g in gradients.values())

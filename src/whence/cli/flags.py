@@ -58,6 +58,10 @@ Column = Annotated[
     list[str] | None,
     flag("columns", "ROLE=NAME", "A column that has another name: text=content, prompt=question, …; repeatable"),
 ]
+Pack = Annotated[
+    Literal["none", "windows", "segments"] | None,
+    flag("pack", None, "Documents to a sequence: one, run together as in pretraining, or several kept apart"),
+]
 Query = Annotated[
     str | None, flag("query", "SPEC", "Questions, one a row: prompt and completion, messages, or chosen and rejected")
 ]

@@ -14,6 +14,7 @@ def prepare(
     adapter: flags.Adapter = None,
     train: flags.Train = None,
     column: flags.Column = None,
+    pack: flags.Pack = None,
     limit: flags.Limit = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
@@ -27,7 +28,9 @@ def prepare(
     Example:
       whence prepare runs/toy --model models/toy --train 'corpus/*.jsonl.gz'
     """
-    folder, chosen = flags.gather(run, settings, model=model, adapter=adapter, train=train, column=column, limit=limit)
+    folder, chosen = flags.gather(
+        run, settings, model=model, adapter=adapter, train=train, column=column, pack=pack, limit=limit
+    )
     from whence.jobs.run import run as job
 
     with progress() as log:

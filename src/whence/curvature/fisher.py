@@ -98,7 +98,7 @@ class SampledFisher(Operator):
                 def keep(trace: LayerTrace, part: Gradients = part) -> None:
                     part[trace.layer] = trace.gradient().to(self.dtype)
 
-                with capture(self.model, self.layers, batch.real, keep):
+                with capture(self.model, self.layers, batch.real, keep, batch.layout):
                     loss = self.task.loss(self.model, batch, labels="sampled", seed=self.seed, sample=sample)
                     self._refuse_nonfinite(loss.detach()[:, None], torch.arange(len(batch)), batch)
                     loss.sum().backward()

@@ -137,7 +137,7 @@ class GaussNewton(Operator):
         def keep(trace: LayerTrace) -> None:
             found[trace.layer] = trace.gradient().to(self.dtype)
 
-        with capture(self.model, self.layers, batch.real, keep):
+        with capture(self.model, self.layers, batch.real, keep, batch.layout):
             outputs = self.task.outputs(self.model, batch)
             example = _examples(outputs, batch)
             self._refuse_nonfinite(outputs.detach(), example, batch)

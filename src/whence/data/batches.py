@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from whence.types import Batch
+from whence.types import Batch, Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Piece:
     scored: NDArray[np.bool_]
     offset: int = 0
     """Position in its document of the first token."""
+    begins: bool = True
+    """Whether it begins a row of the model's, rather than going on with the piece before (`data.packing`)."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -34,6 +36,7 @@ def collate(
     *,
     ids: Sequence[int] | NDArray[Any] | None = None,
     documents: Sequence[int] | NDArray[Any] | None = None,
+    layout: Layout | None = None,
     device: torch.device | str = "cpu",
 ) -> Batch:
     """Pieces as the rows of a batch, as wide as the longest of them.
@@ -43,6 +46,7 @@ def collate(
     Args:
         ids: Sequence numbers; the row numbers when not given.
         documents: Document numbers; the row numbers when not given.
+        layout: How they lie in the model's rows, where that is several to a row.
 
     Example:
         >>> piece = Piece(np.array([5, 6, 7], np.int32), np.array([False, False, True]))
@@ -71,4 +75,4 @@ def collate(
         "document": np.asarray(numbers if documents is None else documents, np.int64),
         "offset": np.asarray([piece.offset for piece in pieces], np.int64),
     }
-    return Batch(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
+    return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()}, layout=layout).to(device)

@@ -42,6 +42,8 @@ class Encoded:
     pieces: list[Piece]
     tokens: int
     scored: int
+    opens: bool = False
+    """Whether its first token is scored, too, where something predicts it: another document before it."""
     noticed: frozenset[str] = frozenset()
     """What may surprise: keys of `NOTICES`."""
 
@@ -76,10 +78,7 @@ def encode_all(documents: Sequence[Document], tokenizer: Tokenizer, context: int
         DataError: If a completion is empty, naming its document.
         InvalidSetting: If the context has no room for a prediction.
     """
-    if context < 2:
-        raise InvalidSetting(
-            f"context must be at least 2, not {context}", hint="a token is predicted from one before it"
-        )
+    check_context(context)
     written = special_text(tokenizer)
     found: dict[int, Encoded] = {}
     for encoder in dict.fromkeys(_ENCODERS.values()):
@@ -88,8 +87,21 @@ def encode_all(documents: Sequence[Document], tokenizer: Tokenizer, context: int
         for n, (ids, scored, noticed) in zip(numbers, marked, strict=True):
             if written is not None and any(written.search(part) for part in documents[n].written):
                 noticed.add("special_text")
-            found[n] = Encoded(windows(ids, scored, context), len(ids), sum(scored[1:]), frozenset(noticed))
+            opens = bool(scored and scored[0])
+            found[n] = Encoded(windows(ids, scored, context), len(ids), sum(scored[1:]), opens, frozenset(noticed))
     return [found[n] for n in range(len(documents))]
+
+
+def check_context(context: int) -> None:
+    """Refuse a context without room for a prediction.
+
+    Raises:
+        InvalidSetting: If it is below 2.
+    """
+    if context < 2:
+        raise InvalidSetting(
+            f"context must be at least 2, not {context}", hint="a token is predicted from one before it"
+        )
 
 
 def windows(tokens: Sequence[int], scored: Sequence[bool], context: int) -> list[Piece]:
@@ -146,7 +158,7 @@ def _words(documents: Sequence[Document], tokenizer: Any) -> Iterable[Marked]:
     pairs = [n for n, d in enumerate(documents) if d.text is None]
     prompts = [documents[n].prompt or "" for n in pairs]
     marked, bare = _tokenise(tokenizer, prompts, special=True), _tokenise(tokenizer, prompts, special=False)
-    first_scored = [1] * len(documents)
+    first_scored = [0] * len(documents)
     for n, with_special, without in zip(pairs, marked, bare, strict=True):
         prompt, after = _prompt(with_special, without, tokens[n])
         if tokens[n][: len(prompt)] != prompt:  # a token spans the border: cut the completion by itself
@@ -155,12 +167,12 @@ def _words(documents: Sequence[Document], tokenizer: Any) -> Iterable[Marked]:
             raise DataError(
                 f"{documents[n].name}: the completion is empty", hint="it has no tokens: write what it says"
             )
-        first_scored[n] = max(1, len(prompt))
+        first_scored[n] = len(prompt)
     for ids, first in zip(tokens, first_scored, strict=True):
         extra = 0
         while start is not None and ids[extra : extra + 2] == [start, start]:
             extra += 1
-        first = max(1, first - extra)
+        first = max(0, first - extra)
         scored = [position >= first for position in range(len(ids) - extra)]
         yield ids[extra:], scored, {"doubled_start"} if extra else set()
 

@@ -25,7 +25,7 @@ from whence.data.split import split
 from whence.data.standards import Standards
 from whence.data.tensors import TensorData
 from whence.errors import DataError, InvalidSetting
-from whence.types import Batch
+from whence.types import TENSORS, Batch
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 PIXELS_AT_ONCE = 2**24
@@ -87,7 +87,7 @@ class ImageData(TensorData):
     def _batch(self, rows: Tensor) -> Batch:
         batch = super()._batch(rows)
         numbers = self.standards.apply(batch.inputs.to(self.dtype) / 255)
-        return Batch(**{name: getattr(batch, name) for name in Batch.__slots__} | {"inputs": numbers})
+        return Batch(**{name: getattr(batch, name) for name in TENSORS} | {"inputs": numbers})
 
 
 def standards_of(pixels: UInt8[Tensor, "n c h w"]) -> Standards:

@@ -107,8 +107,7 @@ class QueryBatch:
 
     def select(self, rows: Bool[Tensor, " n"]) -> QueryBatch:
         """Some of the parts, padded as they were."""
-        batch = Batch(*(getattr(self.batch, name)[rows] for name in self.batch.__slots__))
-        return QueryBatch(batch, self.query[rows], self.weight[rows])
+        return QueryBatch(self.batch.rows(rows), self.query[rows], self.weight[rows])
 
     def to(self, device: torch.device | str) -> QueryBatch:
         """The same on another device."""
@@ -242,7 +241,7 @@ def by_answer(parts: Sequence[QueryBatch]) -> AnswerTokens:
         mine = [(k, row, position) for k, (_, _, position, _, batch, row) in enumerate(found) if batch == number]
         for start in range(0, len(mine), len(part.batch)):
             tokens, rows, positions = map(torch.tensor, zip(*mine[start : start + len(part.batch)], strict=True))
-            batch = Batch(*(getattr(part.batch, name)[rows] for name in part.batch.__slots__))
+            batch = part.batch.rows(rows)
             scored = torch.zeros_like(batch.scored)
             scored[torch.arange(len(rows)), positions] = True
             batches.append(QueryBatch(replace(batch, scored=scored), tokens, part.weight[rows]))

@@ -28,6 +28,7 @@ class ShardWriter:
         self.shard_tokens = shard_tokens
         self.files: list[str] = []
         self.lengths: list[NDArray[np.int64]] = []
+        self.begins: list[NDArray[np.bool_]] = []
         self.sequences = 0
         self.digest = hashlib.sha256()
         self._pieces: list[Piece] = []
@@ -37,6 +38,7 @@ class ShardWriter:
     def add(self, piece: Piece, document: int) -> None:
         # numbers before the arrays: the boundaries are part of the content
         self.digest.update(np.array([len(piece), document, piece.offset], "<i8").tobytes())
+        self.digest.update(b"" if piece.begins else b"+")
         self.digest.update(piece.tokens.astype("<i4").tobytes() + piece.scored.tobytes())
         self._pieces.append(piece)
         self._documents.append(document)
@@ -56,10 +58,13 @@ class ShardWriter:
             "document": np.array(self._documents, np.int64),
             "offset": np.array([piece.offset for piece in self._pieces], np.int64),
         }
+        if not all(piece.begins for piece in self._pieces):
+            arrays["begins"] = np.array([piece.begins for piece in self._pieces])
         name = f"tokens-{len(self.files):05d}.safetensors"
         save_tensors(self.folder / name, {key: torch.from_numpy(array) for key, array in arrays.items()})
         self.files.append(name)
         self.lengths.append(lengths)
+        self.begins.append(np.array([piece.begins for piece in self._pieces]))
         self._pieces, self._documents, self._held = [], [], 0
 
 
@@ -79,6 +84,10 @@ class Shards:
         self.documents: NDArray[np.int64] = np.concatenate([shard["document"] for shard in shards])
         self.offsets: NDArray[np.int64] = np.concatenate([shard["offset"] for shard in shards])
         self.lengths: NDArray[np.int64] = np.concatenate([np.diff(ends, prepend=0) for ends in self._ends])
+        self.begins: NDArray[np.bool_] = np.concatenate(
+            [shard.get("begins", np.ones(len(shard["ends"]), np.bool_)) for shard in shards]
+        )
+        """Which begin a row of the model's."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -89,4 +98,5 @@ class Shards:
         shard = int(np.searchsorted(self._first, sequence, side="right")) - 1
         stop = int(self._ends[shard][sequence - int(self._first[shard])])
         part = slice(stop - int(self.lengths[sequence]), stop)
-        return Piece(self._tokens[shard][part].copy(), self._scored[shard][part].copy(), int(self.offsets[sequence]))
+        tokens, scored = self._tokens[shard][part].copy(), self._scored[shard][part].copy()
+        return Piece(tokens, scored, int(self.offsets[sequence]), bool(self.begins[sequence]))

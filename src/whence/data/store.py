@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from whence.artifacts import Manifest, claim, finished, mark_finished
@@ -28,17 +30,21 @@ from whence.artifacts.fingerprint import DIGITS, settings_fingerprint
 from whence.data.batches import Piece, collate
 from whence.data.documents import Document
 from whence.data.encode import Encoded, Tokenizer, encode_all
+from whence.data.packing import Pack, Windower, apart, in_windows
 from whence.data.plan import Plan, make_plan
 from whence.data.rows import row_name
 from whence.data.shards import SHARD_TOKENS, Shards, ShardWriter
 from whence.data.table import NAME as TABLE
 from whence.data.table import Table, TableWriter
 from whence.data.tally import Tally
+from whence.data.windows import Windows, rows_of
 from whence.errors import ArtifactError
-from whence.types import Batch, Unit
+from whence.types import Batch, Data, Unit
 
 KIND, SCHEMA = "data", 1
 
+WHOLE = 2**31 - 1
+"""A context that no document exceeds."""
 _DOCUMENTS_AT_ONCE = 256
 _CHARACTERS_AT_ONCE = 2**21
 
@@ -57,6 +63,8 @@ class TokenStore:
         """Position in its document of each sequence's first token, ``[n]``."""
         self.lengths: NDArray[np.int64] = self._shards.lengths
         """Tokens of each sequence, ``[n]``."""
+        self.context = int(manifest.settings["context"])
+        self.pack: Pack = manifest.settings.get("pack", "none")
         self._table = Table(folder)
 
     @classmethod
@@ -81,6 +89,7 @@ class TokenStore:
         context: int,
         batch_tokens: int = 4096,
         units: int | None = None,
+        pack: Pack = "none",
         settings: Mapping[str, Any] | None = None,
         made_from: Mapping[str, str] | None = None,
         called: Mapping[str, str] | None = None,
@@ -93,6 +102,7 @@ class TokenStore:
             context: Tokens a sequence may have; longer documents become several.
             batch_tokens: Padded tokens of a batch, whatever the context.
             units: Work units; chosen when not given.
+            pack: How documents share the model's rows: see `data.packing`.
             settings: More of what decides the content, for the manifest.
             made_from: Fingerprints of the sources. A folder is gone on with only when they are given and equal.
             called: What the sources are called, for messages.
@@ -104,7 +114,7 @@ class TokenStore:
             StorageError: If the disk refuses.
         """
         folder = Path(folder)
-        settings = {"context": context, "batch_tokens": batch_tokens, "units": units, **(settings or {})}
+        settings = {"context": context, "batch_tokens": batch_tokens, "units": units, "pack": pack, **(settings or {})}
         manifest = Manifest(KIND, SCHEMA, settings, dict(made_from or {}), called=dict(called or {}))
         if claim(folder, manifest) and finished(folder):
             if made_from:
@@ -116,7 +126,7 @@ class TokenStore:
         tally = Tally()
         shards = ShardWriter(folder, shard_tokens)
         with TableWriter(folder) as table:
-            for number, (document, encoded) in enumerate(encoded_documents(documents, tokenizer, context)):
+            for number, (document, encoded) in enumerate(encoded_documents(documents, tokenizer, context, pack)):
                 table.add(_columns(number, document, encoded, shards.sequences), document.metadata)
                 for piece in encoded.pieces:
                     shards.add(piece, number)
@@ -126,7 +136,7 @@ class TokenStore:
             tally.check()
             shards.flush()
             table.finish()
-        plan = make_plan(np.concatenate(shards.lengths), batch_tokens, units)
+        plan = make_plan(rows_of(np.concatenate(shards.lengths), np.concatenate(shards.begins)), batch_tokens, units)
         files = [*shards.files, TABLE, *plan.write(folder)]
         facts = {
             **tally.facts(),
@@ -163,18 +173,38 @@ class TokenStore:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of content and plan: partial sums over another plan's units do not fit this one's."""
-        return settings_fingerprint({"content": self.content, "plan": self.plan.fingerprint})
+        made = {"content": self.content, "plan": self.plan.fingerprint}
+        return settings_fingerprint(made | ({} if self.pack == "none" else {"pack": self.pack}))
+
+    @property
+    def trained(self) -> Data:
+        """The sequences as the model was trained on them, for the curvature: windows are whole here."""
+        return Windows(self) if self.pack == "windows" else self
+
+    @cached_property
+    def windows(self) -> NDArray[np.int64]:
+        """The first sequence of each row that the plan is of, and the end; rows of one, unless they are windows."""
+        return np.append(np.flatnonzero(self._shards.begins), self.sequences)
 
     def batches(self, unit: int) -> Iterator[Batch]:
         for rows in self.plan.batches(unit):
             yield self._batch(rows)
 
     def gather(self, sequences: Sequence[int] | NDArray[Any]) -> Iterator[Batch]:
-        chosen = np.asarray(sequences, np.int64)
-        if len(chosen):
-            plan = make_plan(self.lengths[chosen], self.plan.batch_tokens, units=1)
-            for rows in plan.batches(0):
-                yield self._batch(chosen[rows])
+        chosen = np.unique(np.asarray(sequences, np.int64))
+        if not len(chosen):
+            return
+        rows = np.unique(np.searchsorted(self.windows, chosen, side="right") - 1)
+        plan = make_plan(self.row_lengths[rows], self.plan.batch_tokens, units=1)
+        for some in plan.batches(0):
+            batch = self._batch(rows[some])
+            wanted = np.isin(batch.ids.numpy(), chosen)
+            yield batch if wanted.all() else batch.rows(torch.from_numpy(wanted))
+
+    @cached_property
+    def row_lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row that the plan is of."""
+        return rows_of(self.lengths, self._shards.begins)
 
     def piece(self, sequence: int) -> Piece:
         """One sequence, copied out of the store."""
@@ -210,19 +240,32 @@ class TokenStore:
         return self._table.arrow()
 
     def _batch(self, rows: NDArray[np.int64]) -> Batch:
-        return collate([self.piece(int(row)) for row in rows], ids=rows, documents=self.document_of[rows])
+        members = [range(self.windows[row], self.windows[row + 1]) for row in rows]
+        ids = np.concatenate([np.asarray(one, np.int64) for one in members])
+        pieces = [self.piece(int(sequence)) for sequence in ids]
+        layout, width = None, max(map(len, pieces))
+        if self.pack == "segments":
+            layout = apart(pieces, self.context, width)
+        elif self.pack == "windows":
+            ends = np.cumsum([0, *map(len, members)])
+            layout = in_windows(pieces, [range(a, b) for a, b in pairwise(ends.tolist())], width)
+        return collate(pieces, ids=ids, documents=self.document_of[ids], layout=layout)
 
     def __repr__(self) -> str:
         return f"TokenStore({str(self.folder)!r}, {self.documents:,} documents, {self.sequences:,} sequences)"
 
 
 def encoded_documents(
-    documents: Iterable[Document], tokenizer: Tokenizer, context: int
+    documents: Iterable[Document], tokenizer: Tokenizer, context: int, pack: Pack = "none"
 ) -> Iterator[tuple[Document, Encoded]]:
     """Documents with their sequences, tokenised a few hundred at a time."""
-    stream = iter(documents)
+    stream, windower, cut = iter(documents), Windower(context), WHOLE if pack == "windows" else context
     while group := _group(stream):
-        yield from zip(group, encode_all(group, tokenizer, context), strict=True)
+        for document, encoded in zip(group, encode_all(group, tokenizer, cut), strict=True):
+            if pack == "windows":
+                pieces = windower.add(encoded)
+                encoded = replace(encoded, pieces=pieces, scored=sum(int(piece.scored.sum()) for piece in pieces))
+            yield document, encoded
 
 
 def _group(stream: Iterator[Document]) -> list[Document]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Int64
@@ -11,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from whence.artifacts.fingerprint import tensors_fingerprint
-from whence.types import Batch, Data
+from whence.errors import InvalidSetting
+from whence.types import TENSORS, Batch, Data
 
 
 def collect(data: Data, sequences: Sequence[int] | None = None) -> Batch:
@@ -24,9 +24,14 @@ def collect(data: Data, sequences: Sequence[int] | None = None) -> Batch:
         sequences = range(data.sequences)
     else:
         parts = list(data.gather(sequences))
+    if any(batch.layout is not None and batch.layout.position is None for batch in parts):
+        raise InvalidSetting(
+            "documents that run together in windows cannot be trained on one by one",
+            hint='validate a run whose data are not packed in windows (pack = "none")',
+        )
     width = max(batch.real.shape[1] for batch in parts)
     padded = [_padded(batch, width) for batch in parts]
-    whole = Batch(*(torch.cat([getattr(batch, name) for batch in padded]) for name in Batch.__slots__))
+    whole = Batch.of(*(torch.cat([getattr(batch, name) for batch in padded]) for name in TENSORS))
     place = {number: row for row, number in enumerate(whole.ids.tolist())}
     return _take(whole, torch.tensor([place[int(number)] for number in sequences], device=whole.ids.device))
 
@@ -37,7 +42,7 @@ def rows(examples: Batch, chosen: Int64[Tensor, " m"]) -> Batch:
     width = int(batch.real.sum(1).max())
     if width == batch.real.shape[1]:
         return batch
-    return replace(batch, **{name: getattr(batch, name)[:, :width] for name in _wide(batch)})
+    return _changed(batch, lambda tensor: tensor[:, :width])
 
 
 def content(examples: Batch) -> str:
@@ -54,14 +59,19 @@ def _wide(batch: Batch) -> list[str]:
 
 
 def _take(batch: Batch, chosen: Tensor) -> Batch:
-    return Batch(*(getattr(batch, name)[chosen] for name in Batch.__slots__))
+    return batch.rows(chosen)
 
 
 def _padded(batch: Batch, width: int) -> Batch:
     missing = width - batch.real.shape[1]
     if missing == 0:
         return batch
-    return replace(batch, **{name: _pad(getattr(batch, name), missing) for name in _wide(batch)})
+    return _changed(batch, lambda tensor: _pad(tensor, missing))
+
+
+def _changed(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    wide = _wide(batch)
+    return Batch.of(*(change(getattr(batch, name)) if name in wide else getattr(batch, name) for name in TENSORS))
 
 
 def _pad(tensor: Tensor, missing: int) -> Tensor:

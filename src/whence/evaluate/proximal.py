@@ -23,7 +23,7 @@ from whence.layers import TrackedLayer, as_parameters
 from whence.solvers.algebra import Product, norm
 from whence.solvers.lbfgs import VECTORS, Minimum, minimise
 from whence.tasks.outputs import divergences, outputs
-from whence.types import Batch, Data, Gradients, Task
+from whence.types import TENSORS, Batch, Data, Gradients, Task
 
 Objective = Literal["bregman", "loss"]
 
@@ -121,10 +121,10 @@ class Problem:
 
     def _of_points(self, stack: Stack, points: Batch) -> Float[Tensor, " s"]:
         """L(z_m) at each member's parameters."""
-        parts = [getattr(points, name)[:, None] for name in Batch.__slots__]
+        parts = [getattr(points, name)[:, None] for name in TENSORS]
 
         def value(own: State, *point: Tensor) -> Tensor:
-            return example_losses(self.task, at(self.model, own), Batch(*point)).sum()
+            return example_losses(self.task, at(self.model, own), Batch.of(*point)).sum()
 
         return mapped(value, stack, *parts)
 

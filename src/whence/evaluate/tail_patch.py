@@ -29,7 +29,7 @@ from whence.evaluate.models import (
     stacked,
 )
 from whence.evaluate.training import Recipe
-from whence.types import Batch, Data, Task
+from whence.types import TENSORS, Batch, Data, Task
 
 
 def tail_patch(
@@ -70,9 +70,9 @@ def _patched(
     """The f of every query at the models that took one step on one example each."""
     stack = stacked(parameters_of(model), len(examples))
     optimiser = recipe.start(stack)
-    parts = [getattr(examples, name)[:, None] for name in Batch.__slots__]
+    parts = [getattr(examples, name)[:, None] for name in TENSORS]
     with evaluating(model), torch.enable_grad():
-        losses = mapped(lambda own, *one: example_losses(task, at(model, own), Batch(*one)).sum(), stack, *parts)
+        losses = mapped(lambda own, *one: example_losses(task, at(model, own), Batch.of(*one)).sum(), stack, *parts)
         losses.sum().backward()
     optimiser.step()
     return measure(task, model, stack, queries)

@@ -54,9 +54,13 @@ def document_self_influence(
         found: dict[int, float] = {}
         for batch in store.batches(unit):
             alone = parts_of[batch.document.numpy()] == 1
-            for part in [batch] if alone.all() else store.gather(batch.ids.numpy()[alone]):
-                found |= dict(zip(part.document.tolist(), one_batch(part.to(device_of(model))).tolist(), strict=True))
-            windowed = batch.document.numpy()[~alone & (batch.offset.numpy() == 0)].tolist()
+            # Packed sequences go through the model together, whichever of them are wanted.
+            whole_batch = alone.all() or batch.layout is not None
+            for part in [batch] if whole_batch else store.gather(batch.ids.numpy()[alone]):
+                own = one_batch(part.to(device_of(model))).tolist()
+                found |= {d: x for d, x in zip(part.document.tolist(), own, strict=True) if parts_of[d] == 1}
+            first = np.searchsorted(store.document_of, batch.document.numpy()) == batch.ids.numpy()
+            windowed = batch.document.numpy()[~alone & first].tolist()
             found |= {document: whole.self_influence(document) for document in windowed}
         documents = torch.tensor(list(found), dtype=torch.int64)
         return {"document": documents, "total": torch.tensor(list(found.values()), dtype=torch.float64)}

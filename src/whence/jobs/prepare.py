@@ -15,6 +15,7 @@ from whence.artifacts.fingerprint import file_checksum, text_fingerprint
 from whence.artifacts.folder import release
 from whence.data.documents import Document, read_documents
 from whence.data.encode import NOTICES, Tokenizer
+from whence.data.packing import Pack
 from whence.data.shapes import Columns, check_columns, shown
 from whence.data.spec import Spec, parse_spec
 from whence.data.store import TokenStore, encoded_documents
@@ -36,6 +37,7 @@ def prepare(
     batch_tokens: int = 4096,
     limit: int | None = None,
     columns: Columns | None = None,
+    pack: Pack = "none",
     units: int | None = None,
     world: World | None = None,
     log: Log | None = None,
@@ -48,6 +50,7 @@ def prepare(
         batch_tokens: Padded tokens a batch may hold, whatever the context.
         limit: Take the first so many documents.
         columns: Role → column of the rows, where it has another name than the role.
+        pack: How documents share the model's rows: see `data.packing`.
         units: Work units; chosen when not given.
         world: Under torchrun one process writes and the others wait.
 
@@ -74,6 +77,7 @@ def prepare(
             context=context,
             batch_tokens=batch_tokens,
             units=units,
+            pack=pack,
             settings=settings,
             made_from=made_from,
             called={"data": str(train)},
@@ -118,24 +122,29 @@ def _say(store: TokenStore, spec: Spec, log: Log, *, known: bool) -> None:
         log.step(STEP, total, total, documents=facts["documents"], tokens=facts["tokens"])
     log.note(
         f"{'data, as prepared before' if known else 'data'}: {_documents(facts['documents'])}, "
-        f"{facts['tokens']:,} tokens ({facts['scored']:,} scored), {facts['sequences']:,} sequences in "
-        f"{len(store.units)} work units"
+        f"{facts['tokens']:,} tokens ({facts['scored']:,} scored), {_sequences(store)} in {len(store.units)} work units"
     )
-    for line in _told(facts, spec):
+    for line in _told(facts, spec, windows=store.pack == "windows"):
         log.note(line)
 
 
-def _told(facts: Mapping[str, Any], spec: Spec) -> list[str]:
+def _sequences(store: TokenStore) -> str:
+    if store.pack == "windows":
+        return f"{store.trained.sequences:,} windows of {store.context:,} tokens"
+    kept = " kept apart in shared rows" if store.pack == "segments" else ""
+    return f"{store.sequences:,} sequences{kept}"
+
+
+def _told(facts: Mapping[str, Any], spec: Spec, *, windows: bool) -> list[str]:
     """What was read, and everything in it that could surprise, with the first few of its places."""
     rows = ", ".join(f"{shown(shape)} {count:,}" for shape, count in facts["shapes"].items())
     lines = [f"rows: {rows}" + (f"; metadata: {_some(facts['columns'], 8)}" if facts["columns"] else "")]
     if spec.found:
         lines.append(f"found in this machine's cache: {spec.found}")
     if facts["windowed"]:
-        lines.append(
-            f"longer than the context, so several sequences whose scores add up: {_documents(facts['windowed'])}, "
-            f"the longest of {facts['longest']:,} tokens ({_some(facts['windowed_names'])})"
-        )
+        why = "in several windows" if windows else "longer than the context, so several sequences whose scores add up"
+        longest = f"the longest of {facts['longest']:,} tokens"
+        lines.append(f"{why}: {_documents(facts['windowed'])}, {longest} ({_some(facts['windowed_names'])})")
     if facts["unscored"]:
         lines.append(
             f"nothing to predict, so no score: {_documents(facts['unscored'])} ({_some(facts['unscored_names'])})"
@@ -155,11 +164,14 @@ def _documents(count: int) -> str:
     return f"{count:,} document{'' if count == 1 else 's'}"
 
 
-def count_sequences(train: str | Path, tokenizer: Tokenizer, context: int, columns: Columns | None = None) -> int:
+def count_sequences(
+    train: str | Path, tokenizer: Tokenizer, context: int, columns: Columns | None = None, pack: Pack = "none"
+) -> int:
     """How many sequences the whole of some training data comes to; nothing is written.
 
     Raises:
         DataError: As for `prepare`.
     """
     documents = read_documents(parse_spec(train), columns=columns)
-    return sum(len(encoded.pieces) for _, encoded in encoded_documents(documents, tokenizer, context))
+    encoded = (encoded for _, encoded in encoded_documents(documents, tokenizer, context, pack))
+    return sum(piece.begins for one in encoded for piece in one.pieces)

@@ -128,6 +128,7 @@ class Session:
             batch_tokens=settings.batch_tokens,
             limit=settings.limit,
             columns=settings.columns,
+            pack=settings.pack,
             world=self.world,
             log=self.log,
         )
@@ -144,7 +145,7 @@ class Session:
             self.log.note(losses.line)
         return fit(
             self.model,
-            self.store,
+            self.store.trained,
             task=self.task,
             layers=settings.layers,
             params=settings.params,
@@ -315,12 +316,12 @@ class Session:
         if settings.train_size is not None:
             return settings.train_size
         if settings.limit is None:
-            return self.store.sequences
+            return self.store.trained.sequences
         self.log.note(
             "counting the sequences of the whole data, for scores per copy "
             "(train_size in a settings file says it at once)"
         )
-        return count_sequences(settings.train, self.tokenizer, self.context, settings.columns)
+        return count_sequences(settings.train, self.tokenizer, self.context, settings.columns, settings.pack)
 
     def surface(self, tokens: Sequence[int]) -> list[str]:
         """What each token says, as text."""

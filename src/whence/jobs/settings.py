@@ -96,6 +96,8 @@ class RunSettings:
     """Where to compute: "cpu", "cuda", "cuda:1"; "auto" takes an accelerator where there is one."""
     context: int | None = None
     """Longest sequence in tokens; longer documents become several. Default: the model's own context."""
+    pack: Literal["none", "windows", "segments"] = "none"
+    """Documents in a sequence: one; "windows" of documents end to end, as in pretraining; or "segments", kept apart."""
     batch_tokens: int = 8192
     """Tokens in a batch, padding included; independent of the context."""
     limit: int | None = None

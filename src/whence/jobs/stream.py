@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from whence.capture import LayerTrace, capture
-from whence.capture.check import sensitivity, verified
+from whence.capture.check import refuse_leaks, sensitivity, verified
 from whence.capture.hooks import Sink
 from whence.capture.slope import slope
 from whence.errors import DataError, ModelError, NumericalError
 from whence.layers import TrackedLayer
 from whence.layers.quantised import is_quantised
 from whence.layers.select import Tracked
+from whence.tasks.reading import refuse_packing
 from whence.types import Batch, Data, Labels, Task
 
 
@@ -39,7 +40,7 @@ def likelihood_pass(
     Raises:
         NumericalError: If an example's loss is NaN or inf; names the document.
     """
-    with capture(model, layers, batch.real, sink):
+    with capture(model, layers, batch.real, sink, batch.layout):
         loss = task.loss(model, batch, labels=labels, seed=seed, sample=sample)
         _refuse_nonfinite(loss.detach(), batch, data)
         (-loss if weight is None else -loss * weight.to(loss)).sum().backward()
@@ -57,6 +58,8 @@ def small_batch(data: Data) -> Batch:
     One sequence only where every batch of the data holds one: then it never has batch-mates, nor padding.
     """
     first = next(iter(data.batches(data.units[0].number)), None)
+    if first is not None and first.layout is not None and (pair := _shared_row(data)) is not None:
+        return pair
     last = None
     for batch in data.batches(data.units[-1].number):
         last = batch
@@ -71,6 +74,24 @@ def small_batch(data: Data) -> Batch:
     return max(batches, key=lambda batch: int(batch.scored.sum())) if shared is None else shared
 
 
+def _shared_row(data: Data) -> Batch | None:
+    """Two sequences of a row that are both scored, of unlike lengths where there are such."""
+    alike: list[int] | None = None
+    for unit in data.units:
+        for batch in data.batches(unit.number):
+            assert batch.layout is not None
+            lengths, rows = batch.real.sum(1), batch.layout.place[:, 0] // batch.layout.inputs.shape[1]
+            for row in rows.unique():
+                members = ((rows == row) & batch.scored.any(1)).nonzero()[:, 0]
+                if len(members) < 2:
+                    continue
+                pair = [int(members[lengths[members].argmin()]), int(members[lengths[members].argmax()])]
+                if lengths[pair[0]] < lengths[pair[1]]:
+                    return next(iter(data.gather(batch.ids[pair].tolist())))
+                alike = alike or batch.ids[members[:2]].tolist()
+    return None if alike is None else next(iter(data.gather(alike)))
+
+
 def _shared_batch(data: Data) -> Batch | None:
     """The shortest and the longest of the first batch that holds unlike lengths, or else of one that holds several."""
     alike: Batch | None = None
@@ -81,14 +102,9 @@ def _shared_batch(data: Data) -> Batch | None:
             lengths = batch.real.sum(1)
             shortest, longest = int(lengths.argmin()), int(lengths.argmax())
             if lengths[shortest] < lengths[longest]:
-                return _rows(batch, [shortest, longest])
-            alike = alike or _rows(batch, [0, 1])
+                return batch.rows([shortest, longest])
+            alike = alike or batch.rows([0, 1])
     return alike
-
-
-def _rows(batch: Batch, rows: list[int]) -> Batch:
-    """Some examples of a batch, padded as they were."""
-    return Batch(*(getattr(batch, name)[rows] for name in batch.__slots__))
 
 
 def checked_layers(model: nn.Module, tracked: Tracked, task: Task, data: Data) -> Tracked:
@@ -100,9 +116,16 @@ def checked_layers(model: nn.Module, tracked: Tracked, task: Task, data: Data) -
     """
     device = device_of(model)
     together = small_batch(data).to(device)
+
+    def alone(sequence: int) -> Batch:
+        return next(iter(data.gather([sequence]))).to(device)
+
+    if together.layout is not None and together.layout.position is not None:
+        refuse_packing(model)
+        refuse_leaks(model, task, together, alone)
     checked = verified(model, tracked, task, together)
     if len(together) > 1:
-        found = sensitivity(model, checked, task, together, lambda one: next(iter(data.gather([one]))).to(device))
+        found = sensitivity(model, checked, task, together, alone)
         if found.advice is not None:
             raise ModelError(found.advice)
     if any(is_quantised(module) for module in model.modules()):  # their kernels are made for inference

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from whence.errors import InvalidSetting
 from whence.tasks.chunked import Labeller, scored_loss
 from whence.tasks.outputs import Softmax
+from whence.tasks.reading import in_sequences, read, read_body, read_rows
 from whence.tasks.sampling import draw, uniforms
 from whence.types import Batch, Labels
 
@@ -28,8 +29,8 @@ Split = tuple[nn.Module, Callable[[Tensor], Tensor]]
 class CausalLM:
     """A causal language model of transformers, or any module that maps ``[n t]`` ids to logits ``[n t v]``.
 
-    Sequences are padded on the right and a causal model never looks there, so no attention mask is passed:
-    a sequence's numbers do not depend on how much padding its batch gives it.
+    A sequence's numbers depend neither on how much padding its batch gives it, nor on which others share its row where
+    they are packed (`tasks.reading`).
 
     Where the model is a body and a head, the head is applied to a chunk of scored positions at a time. A
     model that does more after its head (soft-capping, scaling) is found out on first use, and its own logits
@@ -52,13 +53,13 @@ class CausalLM:
         """The logits of the scored positions; only those are projected where the head stands apart."""
         split = self._split(model, batch)
         if split is None:
-            return _logits(model, batch.inputs)[batch.scored]
+            return read(model, batch)[batch.scored]
         body, head = split
-        return head(body(input_ids=batch.inputs, use_cache=False).last_hidden_state[batch.scored])
+        return head(in_sequences(batch, read_body(body, batch))[batch.scored])
 
     def every_output(self, model: nn.Module, batch: Batch) -> Float[Tensor, "n t v"]:
         """The logits of every position, padding included."""
-        return _logits(model, batch.inputs)
+        return read(model, batch)
 
     def loss(
         self, model: nn.Module, batch: Batch, *, labels: Labels = "true", seed: int = 0, sample: int = 0
@@ -69,16 +70,29 @@ class CausalLM:
         gradients are then a sum over positions of expectations, and ``expected`` takes one word at one position.
         """
         if labels == "expected":
-            return _at_one_word(_logits(model, batch.inputs), batch, sample)
-        split = self._split(model, batch)
+            return _at_one_word(read(model, batch), batch, sample)
+        rows, project, vocabulary = self._before_the_head(model, batch)
         choose = _true(batch) if labels == "true" else _sampled(batch, seed, sample)
+        losses = scored_loss(in_sequences(batch, rows), batch.scored, project, choose, vocabulary)
+        rest = None if batch.layout is None else batch.layout.rest
+        if rest is None:
+            return losses
+        assert labels == "true", "labels are sampled for whole windows"
+        assert batch.layout is not None
+        assert batch.layout.targets is not None
+        targets = batch.layout.targets[rest]
+        others = scored_loss(rows, rest, project, lambda _, part: targets[part], vocabulary).sum()
+        first = torch.arange(len(losses), device=losses.device) == 0
+        return losses + (others - others.detach()) * first  # their gradient, once, and nothing of their value
+
+    def _before_the_head(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Tensor], int]:
+        """The model's rows, what makes logits of them, and how many: logits themselves where the head is not apart."""
+        split = self._split(model, batch)
         if split is None:
-            logits = _logits(model, batch.inputs)
-            return scored_loss(logits, batch.scored, _identity, choose, logits.shape[-1])
+            logits = read_rows(model, batch)
+            return logits, _identity, logits.shape[-1]
         body, head = split
-        hidden = body(input_ids=batch.inputs, use_cache=False).last_hidden_state
-        vocabulary = model.get_output_embeddings().weight.shape[0]  # type: ignore[operator]
-        return scored_loss(hidden, batch.scored, head, choose, vocabulary)
+        return read_body(body, batch), head, model.get_output_embeddings().weight.shape[0]  # type: ignore[operator]
 
     def measurement(self, model: nn.Module, batch: Batch) -> Float[Tensor, " n"]:
         """The measurement log p(completion | prompt), in nats."""
@@ -91,7 +105,7 @@ class CausalLM:
             InvalidSetting: If they are more than `MOST_LABELS`.
         """
         with torch.no_grad():
-            words = _logits(model, batch.inputs[:1, :1]).shape[-1]
+            words = read_rows(model, _few(batch, 1)).shape[-1]
         positions = int(batch.scored.sum(1).max())
         if words * positions > MOST_LABELS:
             raise InvalidSetting(
@@ -113,13 +127,6 @@ class CausalLM:
         return None if watched or trained else split  # then the head must be called once, on every position
 
 
-def _logits(model: nn.Module, ids: Tensor) -> Float[Tensor, "n t v"]:
-    outputs = model(ids, use_cache=False) if hasattr(model, "config") else model(ids)
-    logits = outputs if isinstance(outputs, Tensor) else outputs.logits
-    assert isinstance(logits, Tensor)
-    return logits
-
-
 def _body_and_head(model: nn.Module, batch: Batch) -> Split | None:
     unwrap = getattr(model, "get_base_model", None)  # a PeftModel's body is the whole language model
     inner = unwrap() if callable(unwrap) else model
@@ -127,14 +134,18 @@ def _body_and_head(model: nn.Module, batch: Batch) -> Split | None:
     head = get_head() if callable(get_head) else None
     if not isinstance(body, nn.Module) or body is inner or not isinstance(head, nn.Module):
         return None
-    few = batch.inputs[:1, :8]
+    few = _few(batch, 8)
     with torch.no_grad():
-        ours = head(body(input_ids=few, use_cache=False).last_hidden_state)
-        theirs = _logits(model, few)
+        ours, theirs = head(read_body(body, few)), read_rows(model, few)
     # The same operations in the same order: anything beyond rounding is a soft cap, a scale or a second head.
     slack = 16 * torch.finfo(theirs.dtype).eps
     same = ours.shape == theirs.shape and torch.allclose(ours.to(theirs.dtype), theirs, rtol=slack, atol=slack)
     return (body, head) if same else None
+
+
+def _few(batch: Batch, positions: int) -> Batch:
+    """The beginning of one sequence, by itself."""
+    return replace(batch.rows([0]), inputs=batch.inputs[:1, :positions], layout=None)
 
 
 def _at_one_word(logits: Float[Tensor, "n t v"], batch: Batch, sample: int) -> Float[Tensor, " n"]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from whence.types import Batch, Unit
+from whence.types import TENSORS, Batch, Unit
 
 
 def example(
@@ -97,7 +97,7 @@ def collate(examples: Sequence[Batch], padding: int = 0, fill: int = 0) -> Batch
         return torch.cat([functional.pad(part, (0, longest - part.shape[1]), value=value) for part in parts])
 
     values = {"inputs": fill}
-    return Batch(**{field: join(field, values.get(field, 0)) for field in Batch.__slots__})
+    return Batch.of(*(join(field, values.get(field, 0)) for field in TENSORS))
 
 
 @dataclass(frozen=True)

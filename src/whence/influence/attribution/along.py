@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whence.errors import InvalidSetting
 from whence.layers.adapter import TrackedLayer
+from whence.tasks.reading import read
 from whence.types import Batch
 
 POSITIONS = 1024
@@ -53,12 +54,12 @@ def parameters_along(
 
 
 def by_rows(batch: Batch, few: Callable[[Batch], Float[Tensor, "m t"]]) -> Float[Tensor, "n t"]:
-    """Apply a function to a few rows of a batch at a time; rows do not depend on each other."""
+    """Apply a function to a few sequences of a batch at a time; one alone, where those of a row see each other."""
     n, t = batch.real.shape
-    step = max(1, POSITIONS // t)
+    crossing = batch.layout is not None and batch.layout.position is None
+    step = 1 if crossing else max(1, POSITIONS // t)
     slices = [slice(start, start + step) for start in range(0, n, step)]
-    parts = [replace(batch, **{name: getattr(batch, name)[rows] for name in Batch.__slots__}) for rows in slices]
-    return torch.cat([few(part) for part in parts])
+    return torch.cat([few(batch.rows(rows)) for rows in slices])
 
 
 def token_log_probabilities(model: nn.Module, weights: dict[str, Tensor], batch: Batch) -> Float[Tensor, "n t"]:
@@ -66,11 +67,13 @@ def token_log_probabilities(model: nn.Module, weights: dict[str, Tensor], batch:
 
     The logits are formed whole: this is for shown documents, not for a training set (see `by_rows`).
     """
-    options = {"use_cache": False} if hasattr(model, "config") else {}  # no mask: causal, and padded on the right
+
+    def moved(ids: Tensor, **options: Any) -> Any:
+        return functional_call(model, weights, (ids,), options)
+
     # Fused attention has neither a forward-mode nor a second derivative; the math kernel has both.
     with sdpa_kernel(SDPBackend.MATH):
-        outputs = functional_call(model, weights, (batch.inputs,), options)
-    logits: Float[Tensor, "n t v"] = outputs if isinstance(outputs, Tensor) else outputs.logits
+        logits = read(model, batch, moved)
     # As the loss does: half-precision logits are normalised in float32.
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     per_token = logits.log_softmax(-1).gather(-1, batch.targets[..., None])[..., 0]

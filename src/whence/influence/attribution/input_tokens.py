@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from whence.errors import ModelError
 from whence.influence.attribution.along import by_rows, parameters_along, token_log_probabilities
 from whence.layers.adapter import TrackedLayer
+from whence.tasks.reading import in_sequences
 from whence.types import Batch
 
 
@@ -65,7 +66,8 @@ def input_tokens(
         log_p = token_log_probabilities(model, weights, rows).sum()
         (total,) = torch.autograd.grad(log_p, alpha, create_graph=True, materialize_grads=True)
         (by_scale,) = torch.autograd.grad(total, scale, materialize_grads=True)
-        return torch.where(rows.real, by_scale[..., 0], torch.zeros_like(by_scale[..., 0]))
+        values = in_sequences(rows, by_scale[..., 0])
+        return torch.where(rows.real, values, torch.zeros_like(values))
 
     handle = embedding.register_forward_hook(scaled)
     try:
