@@ -65,6 +65,23 @@ def test_it_says_how_rows_were_read_and_what_was_odd_in_them(run, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("pack", "says"),
+    [
+        ("windows", "(16 scored), 6 windows of 4 tokens in 6 work units"),
+        ("segments", "sequences kept apart in shared rows in"),
+    ],
+)
+def test_it_says_how_documents_share_rows(run, pack, says):
+    said = io.StringIO()
+    store = run(pack=pack, log=Log(stream=said))
+    assert says in said.getvalue()
+    assert ("in several windows: 2 documents" in said.getvalue()) == (pack == "windows")
+    assert store.pack == pack
+    with pytest.raises(ArtifactMismatch, match=rf"pack = \"{pack}\""):
+        run()
+
+
 def test_it_goes_on_with_what_is_there(run, tmp_path, train):
     before = run().fingerprint
     changed = (tmp_path / "run/data/tokens-00000.safetensors").stat().st_mtime_ns

@@ -56,6 +56,26 @@ def test_reading_lengths_gives_the_stores_batches_and_bytes(text, tmp_path, monk
     assert planned.disk == pytest.approx(size, rel=0.1 if weighed > 302 else 0.25)
 
 
+@pytest.mark.parametrize("pack", ["segments", "windows"])
+@pytest.mark.parametrize("limit", [None, 60])
+def test_packed_documents_are_planned_as_the_store_packs_them(text, tmp_path, pack, limit):
+    """What curvature is of and what scores are of, and the rows that the model reads of either."""
+    sizes = {"context": 64, "batch_tokens": 512}
+    planned = read_workload(text, Letters(), limit=limit, pack=pack, **sizes)
+    store = TokenStore.write(tmp_path / "data", read_documents(str(text), limit), Letters(), pack=pack, **sizes)
+    for mine, there in ((planned, Workload.of(store.trained)), (planned.asked, Workload.of(store))):
+        assert mine.batches == there.batches
+        assert mine.read.batches == there.read.batches
+        assert (mine.sequences, mine.tokens, mine.scored) == (there.sequences, there.tokens, there.scored)
+        some = [0, 7, 8, mine.sequences // 2, mine.sequences - 1]
+        assert mine.chosen(some).batches == there.chosen(some).batches
+    assert planned.windowed == store.facts["windowed"]
+    assert planned.documents == store.documents
+    assert sum(shape.n for shape in planned.asked.read.batches) < sum(shape.n for shape in planned.asked.batches)
+    size = sum(path.stat().st_size for path in (tmp_path / "data").rglob("*"))
+    assert planned.disk == pytest.approx(size, rel=0.15)
+
+
 def test_nothing_is_left_behind(text, monkeypatch, tmp_path):
     places = tmp_path / "temporary"
     places.mkdir()

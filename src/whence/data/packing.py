@@ -88,16 +88,8 @@ def in_windows(pieces: Sequence[Piece], windows: Sequence[Sequence[int]], width:
 
 def apart(pieces: Sequence[Piece], context: int, width: int) -> Layout:
     """Sequences side by side in rows of up to ``context`` tokens, each with positions of its own."""
-    rows: list[list[int]] = []
-    used: list[int] = []
-    for n in sorted(range(len(pieces)), key=lambda n: (-len(pieces[n]), n)):
-        row = next((row for row, taken in enumerate(used) if taken + len(pieces[n]) <= context), None)
-        if row is None:
-            row = len(rows)
-            rows.append([])
-            used.append(0)
-        rows[row].append(n)
-        used[row] += len(pieces[n])
+    rows = first_fit([len(piece) for piece in pieces], context)
+    used = [sum(len(pieces[n]) for n in members) for members in rows]
     wide = max(used)
     inputs = np.zeros((len(rows), wide), np.int64)
     position = np.zeros((len(rows), wide), np.int64)
@@ -112,6 +104,25 @@ def apart(pieces: Sequence[Piece], context: int, width: int) -> Layout:
             start = stop
         position[row, start:] = np.arange(wide - start)  # padding is a sequence like the others, which nobody reads
     return Layout(*map(torch.from_numpy, (inputs, position, place, own)))
+
+
+def first_fit(lengths: Sequence[int], context: int) -> list[list[int]]:
+    """Rows of up to ``context`` tokens: each length, longest first, goes into the first row that has room.
+
+    Example:
+        >>> first_fit([3, 5, 2, 1], context=6)
+        [[1, 3], [0, 2]]
+    """
+    rows: list[list[int]] = []
+    used: list[int] = []
+    for n in sorted(range(len(lengths)), key=lambda n: (-lengths[n], n)):
+        row = next((row for row, taken in enumerate(used) if taken + lengths[n] <= context), len(rows))
+        if row == len(rows):
+            rows.append([])
+            used.append(0)
+        rows[row].append(n)
+        used[row] += lengths[n]
+    return rows
 
 
 def _put(place: NDArray[np.int64], own: NDArray[np.bool_], n: int, start: int, length: int, mine: int) -> None:

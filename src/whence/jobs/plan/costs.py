@@ -35,12 +35,20 @@ class Shape:
     scored: int = 0
     padded: bool = False
     """Whether some position is padding: masks and masked copies take memory."""
+    packed: tuple[int, int] | None = None
+    """The rows and positions that the model reads, where sequences share rows."""
 
     @classmethod
     def of(cls, batch: Batch) -> Shape:
         """The shape of a batch that exists."""
         n, t = batch.real.shape
-        return cls(n, t, int(batch.scored.sum()), not bool(batch.real.all()))
+        rows = None if batch.layout is None else tuple(batch.layout.inputs.shape)
+        return cls(n, t, int(batch.scored.sum()), not bool(batch.real.all()), rows)  # type: ignore[arg-type]
+
+    @property
+    def read(self) -> Shape:
+        """As the model reads it."""
+        return self if self.packed is None else Shape(*self.packed, self.scored)
 
     @property
     def positions(self) -> int:

@@ -121,7 +121,7 @@ class Disk:
         """A part a unit, all taken to be alike, and what is scored again."""
         again = rescored_bytes(self.questions, min(2 * self.again, self.train.documents))
         units, q = self.train.units, self.questions
-        n, tokens = round(self.train.sequences / units), round(self.train.tokens / units)
+        n, tokens = round(self.train.asked.sequences / units), round(self.train.tokens / units)
         tensors: dict[str, Sizes] = {"sequence": (torch.int64, (n,)), "total": (self.sums, (q, n))}
         if "answer" in self.by:
             tensors["by_answer"] = (self.sums, (self.queries, n))

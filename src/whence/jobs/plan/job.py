@@ -57,6 +57,7 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
         batch_tokens=settings.batch_tokens,
         limit=settings.limit,
         columns=settings.columns,
+        pack=settings.pack,
     )
     tokens = by_answer(parts) if questions and "answer" in settings.by else None
     return plan_for(

@@ -53,11 +53,11 @@ class Rehearsal:
 
     def operations(self, work: Workload) -> float:
         """Over all batches."""
-        return sum(count * self.counted.of(shape) for shape, count in work.batches.items())
+        return sum(count * self.counted.of(shape.read) for shape, count in work.batches.items())
 
     def seconds(self, work: Workload) -> Seconds:
         """Over all batches."""
-        return self.over(work, self._timed)
+        return self.over(work.read, self._timed)
 
     def over(self, work: Workload, once: Callable[[Shape], Seconds]) -> Seconds:
         """Some work's seconds from those of the few batches that stand for it."""
@@ -69,11 +69,11 @@ class Rehearsal:
 
     def memory(self, work: Workload) -> int:
         """Bytes alive at the height of the batch that takes most, above those alive before it."""
-        return max(self.memory_of(shape) for shape in work.heaviest)
+        return max(self.memory_of(shape) for shape in work.read.heaviest)
 
     def memory_of(self, shape: Shape) -> int:
         """The same of one batch."""
-        return self.scaled(shape, self._peak)
+        return self.scaled(shape.read, self._peak)
 
     def trial(self, shape: Shape) -> Shape:
         """What stands for a batch of that shape."""

@@ -142,8 +142,8 @@ class Memory:
         expanded = 0
         if self.rank is not None and self._multiplies_out():
             expanded = self.sums.itemsize * wanted if wanted <= EXPANDED_ELEMENTS else self.queries * self.largest
-        totals = 2 * 4 * self.questions * self.train.sequences * (1 + ("layer" in self.by) * len(self.layers))
-        totals += 2 * 4 * self.queries * self.train.sequences * ("answer" in self.by)
+        totals = 2 * 4 * self.questions * self.train.asked.sequences * (1 + ("layer" in self.by) * len(self.layers))
+        totals += 2 * 4 * self.queries * self.train.asked.sequences * ("answer" in self.by)
         totals += 4 * self.questions * self.train.tokens * ("token" in self.by)
         return self.fitted + self.prepared + max(expanded + batch, totals)
 
@@ -167,7 +167,7 @@ class Memory:
 
     def _multiplies_out(self) -> bool:
         """Whether any low-rank query meets a trace as a dense matrix."""
-        longest = max(shape.t for shape in self.train.batches)
+        longest = max(shape.t for shape in self.train.asked.batches)
         assert self.rank is not None
         return "token" not in self.by and any(
             not meets_as_factors(longest, self.queries, min(self.rank, e.outputs, e.inputs), e) for e in self.layers

@@ -134,7 +134,7 @@ class Passes:
 
     def score(self) -> Pass:
         """All of the training data against all queries."""
-        work, machine, rank = self.train, self.machine, self.memory.rank
+        work, machine, rank = self.train.asked, self.machine, self.memory.rank
         sink: dict[str, Any] = {
             "queries": self.memory.queries,
             "rank": rank,
@@ -154,10 +154,10 @@ class Passes:
 
     def _multiplied_out(self, rank: int) -> float:
         """Once where the dense matrices are kept, else for every batch."""
-        count, shapes = self.memory.queries, self.train.batches
+        count, shapes = self.memory.queries, self.train.asked.batches
         if count * costs.weights(self.layers) > EXPANDED_ELEMENTS:
             return self._over(
-                self.train, lambda shape: costs.multiplied_out(self.layers, shape.t, queries=count, rank=rank)
+                self.train.asked, lambda shape: costs.multiplied_out(self.layers, shape.t, queries=count, rank=rank)
             )
         longest = max(shape.t for shape in shapes)
         return costs.multiplied_out(self.layers, longest, queries=count, rank=rank)
@@ -244,7 +244,7 @@ class Passes:
 
     def _documents(self, count: int) -> Workload:
         """So many documents, as sequences."""
-        work = self.train
+        work = self.train.asked
         return work.sample(round(min(count, work.documents) * work.sequences / work.documents))
 
     def _asked(self, queries: Workload) -> float:

@@ -99,7 +99,7 @@ class Plan:
         lines = [
             f"{self.documents:,} documents, {self.sequences:,} sequences, {self.tokens:,} tokens "
             f"({self.padded:,} with padding), {self.units} work units; {_asked(self.queries, self.rank)}",
-            *([f"longer than the context, so several sequences: {self.windowed:,}"] if self.windowed else []),
+            *([f"documents that are read in several sequences: {self.windowed:,}"] if self.windowed else []),
             str(self.coverage),
             "",
             *_table([HEAD, *map(self._cells, self.passes), self._total()]),

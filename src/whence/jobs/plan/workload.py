@@ -7,28 +7,31 @@ documents are written, to a folder that is removed, to learn what a row of the t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from whence.data.documents import Document, read_documents
-from whence.data.encode import Tokenizer, encode_all
+from whence.data.documents import read_documents
+from whence.data.encode import Tokenizer
+from whence.data.packing import Pack, first_fit
 from whence.data.plan import Plan, make_plan
 from whence.data.queries import QueryBatch
 from whence.data.shapes import Columns, check_columns
-from whence.data.store import TokenStore
+from whence.data.store import TokenStore, encoded_documents
 from whence.data.table import NAME as TABLE
+from whence.data.windows import rows_of
 from whence.jobs.plan.costs import Shape
 from whence.types import Data
 
 WEIGHED = 4096
 """Documents whose table is written, to learn the bytes of a row."""
-_AT_ONCE = 256
 
 Gather = Callable[[Sequence[int]], Counter[Shape]]
 """Sequence numbers → how many batches of each shape they make together."""
@@ -51,6 +54,8 @@ class Workload:
     """Bytes of the token store."""
     gather: Gather | None = field(default=None, repr=False, compare=False)
     """The batches of chosen sequences, where they can be chosen."""
+    parts: Workload | None = field(default=None, repr=False)
+    """What is scored, where that is something else: the documents' parts of windows."""
 
     @classmethod
     def of(cls, data: Data) -> Workload:
@@ -76,6 +81,19 @@ class Workload:
         shapes = Counter(Shape.of(batch) for batch in batches)
         tokens, scored = (sum(int(getattr(b, name).sum()) for b in batches) for name in ("real", "scored"))
         return cls(shapes, count, sum(len(batch) for batch in batches), tokens, scored)
+
+    @property
+    def asked(self) -> Workload:
+        """What meets the questions: the sequences, or their parts."""
+        return self.parts or self
+
+    @cached_property
+    def read(self) -> Workload:
+        """As the model reads it: rows in place of the sequences that share them."""
+        batches: Counter[Shape] = Counter()
+        for shape, count in self.batches.items():
+            batches[shape.read] += count
+        return replace(self, batches=batches)
 
     def sample(self, sequences: int) -> Workload:
         """So many sequences at equal distances in the stream.
@@ -120,6 +138,7 @@ def read_workload(
     batch_tokens: int,
     limit: int | None = None,
     columns: Columns | None = None,
+    pack: Pack = "none",
 ) -> Workload:
     """Tokenise training text for its lengths.
 
@@ -132,22 +151,27 @@ def read_workload(
         first = list(islice(documents, WEIGHED))
         store = TokenStore.write(folder, first, tokenizer, context=context, batch_tokens=batch_tokens)
         row_bytes = (Path(folder) / TABLE).stat().st_size / store.documents
-        lengths = store.lengths.tolist()
-        scored = [int(store.piece(number).scored.sum()) for number in range(store.sequences)]
-        windowed, count = int(store.facts["windowed"]), store.documents
         del store
-    for group in _groups(documents):
-        for encoded in encode_all(group, tokenizer, context):
-            lengths += [len(piece) for piece in encoded.pieces]
-            scored += [int(piece.scored.sum()) for piece in encoded.pieces]
-            windowed += len(encoded.pieces) > 1
-        count += len(group)
-    return from_lengths(lengths, scored, batch_tokens, documents=count, windowed=windowed, row_bytes=row_bytes)
+    pieces: list[tuple[int, int, bool]] = []
+    windowed, count = 0, 0
+    for _, encoded in encoded_documents(chain(first, documents), tokenizer, context, pack):
+        pieces += [(len(piece), int(piece.scored.sum()), piece.begins) for piece in encoded.pieces]
+        windowed += len(encoded.pieces) > 1
+        count += 1
+    lengths, scored, begins = (np.asarray(column) for column in zip(*pieces, strict=True))
+    about: dict[str, Any] = {"documents": count, "windowed": windowed, "row_bytes": row_bytes}
+    if pack == "none":
+        return from_lengths(lengths, scored, batch_tokens, **about)
+    parts = packed(lengths, scored, begins, batch_tokens, pack=pack, context=context, **about)
+    if pack == "segments":
+        return parts
+    whole = rows_of(lengths, begins), np.add.reduceat(scored, np.flatnonzero(begins))
+    return replace(from_lengths(*whole, batch_tokens, **about), disk=parts.disk, parts=parts)
 
 
 def from_lengths(
-    lengths: Sequence[int],
-    scored: Sequence[int],
+    lengths: Sequence[int] | NDArray[np.int64],
+    scored: Sequence[int] | NDArray[np.int64],
     batch_tokens: int,
     *,
     documents: int,
@@ -158,10 +182,7 @@ def from_lengths(
     sizes, marks = np.asarray(lengths, np.int64), np.asarray(scored, np.int64)
     plan = make_plan(sizes, batch_tokens)
     tokens = int(sizes.sum())
-    # tokens int32 and scored bool a token; end, document, offset and place in the plan int64 a sequence
-    arrays = 5 * tokens + 32 * len(sizes) + 8 * len(plan.starts)
-    pages = 50 * len(plan.units) + 1600  # manifest, plan.json and headers
-    disk = arrays + pages + round(row_bytes * documents)
+    disk = _disk(plan, tokens, len(sizes)) + round(row_bytes * documents)
 
     def gather(chosen: Sequence[int]) -> Counter[Shape]:
         some = np.asarray(chosen, np.int64)
@@ -175,6 +196,56 @@ def from_lengths(
     return Workload(shapes, documents, len(sizes), tokens, int(marks.sum()), len(plan.units), windowed, disk, gather)
 
 
+def packed(
+    lengths: NDArray[np.int64],
+    scored: NDArray[np.int64],
+    begins: NDArray[np.bool_],
+    batch_tokens: int,
+    *,
+    pack: Pack,
+    context: int,
+    documents: int,
+    windowed: int = 0,
+    row_bytes: float = 0.0,
+) -> Workload:
+    """The same of sequences that share rows: segments, or the parts of windows."""
+    sizes = rows_of(lengths, begins)
+    first = np.append(np.flatnonzero(begins), len(lengths))
+
+    def shapes(plan: Plan, rows: NDArray[np.int64], wanted: NDArray[np.int64] | None = None) -> Counter[Shape]:
+        found: Counter[Shape] = Counter()
+        for a, b in pairwise(plan.starts.tolist()):
+            chosen = rows[plan.order[a:b]]
+            members = np.concatenate([np.arange(first[row], first[row + 1]) for row in chosen])
+            read = len(chosen), int(sizes[chosen].max())
+            if pack == "segments":
+                fitted = first_fit(lengths[members].tolist(), context)
+                read = len(fitted), max(int(lengths[members[some]].sum()) for some in fitted)
+            width = int(lengths[members].max())
+            kept = members if wanted is None else members[np.isin(members, wanted)]
+            padded = bool((lengths[kept] < width).any())
+            found[Shape(len(kept), width, int(scored[kept].sum()), padded, read)] += 1
+        return found
+
+    def gather(chosen: Sequence[int]) -> Counter[Shape]:
+        some = np.unique(np.asarray(chosen, np.int64))
+        rows = np.unique(np.searchsorted(first, some, side="right") - 1)
+        return shapes(make_plan(sizes[rows], batch_tokens, units=1), rows, some) if len(some) else Counter()
+
+    plan, tokens = make_plan(sizes, batch_tokens), int(lengths.sum())
+    disk = _disk(plan, tokens, len(lengths)) + round(row_bytes * documents)
+    batches = shapes(plan, np.arange(len(sizes)))
+    total = int(sizes.sum())
+    return Workload(batches, documents, len(lengths), total, int(scored.sum()), len(plan.units), windowed, disk, gather)
+
+
+def _disk(plan: Plan, tokens: int, sequences: int) -> int:
+    """Bytes of a token store beside its table."""
+    # tokens int32 and scored bool a token; end, document, offset and place in the plan int64 a sequence
+    arrays = 5 * tokens + 32 * sequences + 8 * len(plan.starts)
+    return arrays + 50 * len(plan.units) + 1600  # manifest, plan.json and headers
+
+
 def _shapes(plan: Plan, sizes: NDArray[np.int64], marks: NDArray[np.int64]) -> Counter[Shape]:
     """The batches of a plan over sequences of these lengths, of which so many tokens are scored."""
     ordered = sizes[plan.order]
@@ -184,8 +255,3 @@ def _shapes(plan: Plan, sizes: NDArray[np.int64], marks: NDArray[np.int64]) -> C
     sums = np.add.reduceat(marks[plan.order], plan.starts[:-1])
     rows = zip(counts.tolist(), widths.tolist(), sums.tolist(), padded.tolist(), strict=True)
     return Counter(Shape(*row) for row in rows)
-
-
-def _groups(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    while group := list(islice(documents, _AT_ONCE)):
-        yield group
