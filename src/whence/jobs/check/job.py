@@ -57,7 +57,7 @@ def check(folder: Path | str | None, settings: RunSettings, *, rows: int = ROWS,
     with _store(run, settings, tokenizer, context) as (store, whole):
         checks = _Check(settings, model, log)
         if isinstance(store, TokenStore):
-            first = Rows.first(store, rows)
+            first = Rows.first(store.trained, rows)
             log.note(f"check: the model runs on {first.sequences} sequences, by themselves and together")
             checks.model_on(first, lambda: _questions(settings, tokenizer, context))
             checks.take("data", lambda: of_data.data(store, all_of_it=whole))
@@ -174,6 +174,7 @@ def _store(
                 tokenizer,
                 context=context,
                 batch_tokens=settings.batch_tokens,
+                pack=settings.pack,
             )
         except ArtifactError:
             raise

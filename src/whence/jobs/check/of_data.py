@@ -31,7 +31,7 @@ def data(store: TokenStore, *, all_of_it: bool) -> Iterator[Finding]:
     yield from _copies(store, seen)
     if facts["windowed"]:
         text = (
-            f"{facts['windowed']:,} of {seen} do not fit the context of {store.manifest.settings['context']:,} tokens, "
+            f"{facts['windowed']:,} of {seen} {_why(store)} of {store.context:,} tokens, "
             f"the longest of {facts['longest']:,} tokens ({some(facts['windowed_names'])})"
         )
         advice = "each is several sequences that do not see one another; their scores add up, nothing is left out"
@@ -39,6 +39,10 @@ def data(store: TokenStore, *, all_of_it: bool) -> Iterator[Finding]:
     else:
         yield Finding("long documents", "ok", "every document fits the context", 0)
     yield _special(store)
+
+
+def _why(store: TokenStore) -> str:
+    return "lie in several windows" if store.pack == "windows" else "do not fit the context"
 
 
 def _special(store: TokenStore) -> Finding:

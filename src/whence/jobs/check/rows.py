@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from whence.types import Batch, Data, Unit
+from whence.types import TENSORS, Batch, Data, Unit
 
 CUT = 256
 """Positions kept of a longer sequence: what is measured here does not need more, and seconds are promised."""
@@ -88,8 +88,8 @@ class Rows:
             missing = longest - tensor.shape[1]
             return functional.pad(tensor, (0, missing) if self.side == "right" else (missing, 0))
 
-        fields = {name: [getattr(one, name) for one in batches] for name in Batch.__slots__}
-        return Batch(**{k: torch.cat([wide(t) if t.ndim == 2 else t for t in parts]) for k, parts in fields.items()})
+        fields = [[getattr(one, name) for one in batches] for name in TENSORS]
+        return Batch.of(*(torch.cat([wide(t) if t.ndim == 2 else t for t in parts]) for parts in fields))
 
 
 def _cut(one: Batch) -> Batch:
