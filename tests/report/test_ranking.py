@@ -42,13 +42,16 @@ def test_picking_answer_tokens_ranks_every_document_by_their_part_of_its_score(v
         chips.nth(token).click()
     docs = [*third.raises, *third.lowers, *third.leaders]
     expected = ranked(third, lambda doc: sum(doc.by_answer[k] for k in picked), docs)
-    page.wait_for_function(f"document.querySelector('#q3-tab-raises .n').textContent === '{len(expected['raises'])}'")
+    # Functions, not expressions: a string would be evaluated anew, and the page's policy forbids that.
+    page.wait_for_function(
+        f"() => document.querySelector('#q3-tab-raises .n').textContent === '{len(expected['raises'])}'"
+    )
 
     assert page.evaluate(LISTED, "raises") == expected["raises"] != whole
     assert page.evaluate(LISTED, "lowers") == expected["lowers"]
     assert [chip.get_attribute("aria-pressed") for chip in chips.all()].count("true") == len(picked)
     page.get_by_role("button", name="Whole answer").click()
-    page.wait_for_function(f"document.querySelector('#q3-tab-raises .n').textContent === '{len(whole)}'")
+    page.wait_for_function(f"() => document.querySelector('#q3-tab-raises .n').textContent === '{len(whole)}'")
     assert page.evaluate(LISTED, "raises") == whole
 
 
@@ -71,7 +74,7 @@ def test_documents_can_be_ranked_by_what_else_was_computed(visit, file, third):
     page.locator("#q3 .column select").select_option("normalised")
     expected = ranked(third, lambda doc: doc.self_normalised, [*third.raises, *third.lowers])
 
-    page.wait_for_function("document.querySelector('#q3-raises .score').textContent === '+" + shown(third) + "'")
+    page.wait_for_function("() => document.querySelector('#q3-raises .score').textContent === '+" + shown(third) + "'")
     assert page.evaluate(LISTED, "raises") == expected["raises"]
 
 
@@ -103,7 +106,7 @@ def test_j_and_k_walk_through_documents(visit, file):
     page.keyboard.press("j")
     page.keyboard.press("j")
     assert page.evaluate("document.activeElement.closest('.doc').id") == "q1/doc-500"
-    page.wait_for_function("location.hash === '#q1/doc-500'")  # a toggle is told of a little later
+    page.wait_for_function("() => location.hash === '#q1/doc-500'")  # a toggle is told of later
     page.keyboard.press("k")
     assert page.evaluate("[...document.querySelectorAll('#q1 .doc[open]')].map((doc) => doc.id)") == ["q1/doc-300"]
     page.keyboard.press("Enter")
@@ -153,15 +156,15 @@ def test_search_reads_the_whole_text_place_and_metadata(visit, file):
     page.wait_for_selector("[id='q1/doc-40'] .tokens")
     page.keyboard.press("/")
     page.keyboard.type("奠基人")
-    page.wait_for_function("document.querySelectorAll('#q1-raises .doc').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('#q1-raises .doc').length === 1")
     assert page.locator("#q1-tab-raises .n").inner_text() == "1 of 18"
     assert page.locator("#q1-tab-lowers .n").inner_text() == "0 of 20"
     assert "No document here matches." in page.locator("#q1-lowers").text_content()
     page.locator("#q1 input[type=search]").fill("country_capital_city")
-    page.wait_for_function("document.querySelector('[id=\"q1/doc-40\"]')")
+    page.wait_for_function("() => document.querySelector('[id=\"q1/doc-40\"]')")
     assert page.locator("#q1-tab-raises .n").inner_text() == "1 of 18"
     page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelectorAll('#q1-raises .doc').length === 18")
+    page.wait_for_function("() => document.querySelectorAll('#q1-raises .doc').length === 18")
 
 
 def test_a_list_for_removal_is_ticked_and_saved_as_json_lines(visit, file, third):
