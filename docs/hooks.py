@@ -14,7 +14,14 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "bench/*.md", "bench/results/*.md", "bench/results/*.png")
+OUTSIDE = (
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "bench/*.md",
+    "bench/results/*.md",
+    "bench/results/*.png",
+    "bench/results/*.svg",
+)
 _LINK = re.compile(r"(?<=\]\()(?!https?://|#|mailto:)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 

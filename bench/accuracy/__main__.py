@@ -6,7 +6,7 @@
     python -m bench.accuracy DATA --studies lissa    a study
     python -m bench.accuracy --report                only draw the figures again
 
-DATA is the folder that holds ``regression/``, ``mnist/`` and ``text/`` (file names and hashes: docs/accuracy.md).
+DATA is the folder that holds ``regression/``, ``mnist/`` and ``text/``; `bench.accuracy.tasks` names the files.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ from whence.types import Gradients
 
 DAMPING = 0.1
 FITTED = ("diagonal", "kfac", "ekfac")
+FEW_LABELS = 10
+"""Outputs up to which EK-FAC is also fitted at every label in turn, without sampling noise."""
 SOLVED = ("ekfac_refined", "astra", "lissa", "cg", "exact")
 
 Say = Callable[[str], None]
@@ -114,6 +116,10 @@ def estimates(problem: Problem, queries: list[QueryBatch], say: Say) -> tuple[di
         curvature = made.with_damping(ekfac.dampings)  # all invert the same Λ
         scores, more = timed(lambda c=curvature: scored_by(problem, c, asked_of(problem, c, queries)))
         found[name] = Estimate(scores, fitting + more)
+    if problem.outputs <= FEW_LABELS:
+        made, fitting = timed(lambda: fitted(problem, "ekfac", labels="expected").with_damping(ekfac.dampings))
+        scores, more = timed(lambda: scored_by(problem, made, asked_of(problem, made, queries)))
+        found["ekfac_expected"] = Estimate(scores, fitting + more)
     for name in SOLVED:
         if name == "exact" and problem.data.sequences * problem.outputs > FEW:
             notes[name] = "has too many rows to be direct"
@@ -234,6 +240,7 @@ def _sweep(
     """The ablation exact → block-diagonal → EK-FAC → K-FAC over damping, and what a user can see of it."""
     queries = queries_of(problem.test, asked)
     ekfac, kfac = fitted(problem, "ekfac"), fitted(problem, "kfac")
+    expected = fitted(problem, "ekfac", labels="expected") if problem.outputs <= FEW_LABELS else None
     rows: dict[float, dict[str, Tensor]] = {}
     seen: dict[float, dict[str, Any]] = {}
     for multiple in SWEEP:
@@ -247,6 +254,9 @@ def _sweep(
             "kfac": scored_by(problem, twin, asked_of(problem, twin, queries)),
             "gradient_dot": dot,
         }
+        if expected is not None:
+            same = expected.with_damping(curvature.dampings)
+            rows[multiple]["ekfac_expected"] = scored_by(problem, same, asked_of(problem, same, queries))
         seen[multiple] = {}
         for name in ("ekfac_refined", *(("lissa",) if problem.deep else ())):
             try:
@@ -281,10 +291,16 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return found, time.process_time() - began
 
 
-def fitted(problem: Problem, curvature: str) -> Curvature:
+def fitted(problem: Problem, curvature: str, labels: Literal["sampled", "expected"] = "sampled") -> Curvature:
     """A curvature at the paper's damping."""
     return fit(
-        problem.model, problem.data, task=problem.task, layers=problem.layers, curvature=curvature, damping=DAMPING
+        problem.model,
+        problem.data,
+        task=problem.task,
+        layers=problem.layers,
+        curvature=curvature,
+        damping=DAMPING,
+        labels=labels,
     )
 
 

@@ -12,6 +12,7 @@ NAMES = {
     "diagonal": "diagonal",
     "kfac": "K-FAC",
     "ekfac": "EK-FAC",
+    "ekfac_expected": "EK-FAC, expected labels",
     "ekfac_refined": "EK-FAC + 5 CG",
     "astra": "ASTRA",
     "lissa": "LiSSA, depth N",
@@ -24,6 +25,7 @@ SWEPT = {
     "ekfac_refined": "EK-FAC + 5 CG",
     "block_diagonal": "block-diagonal",
     "lissa": "LiSSA, depth N",
+    "ekfac_expected": "EK-FAC, expected labels",
     "ekfac": "EK-FAC",
     "kfac": "K-FAC",
     "gradient_dot": "gradient dot",
@@ -232,12 +234,16 @@ def _runs(tasks: Sequence[dict[str, Any]]) -> list[str]:
         lines.append(
             f"- `{task['task']}`: {task['note']}; {task['train']:,} training sequences, {task['weights']:,} tracked "
             f"weights; {made['optimiser']}, rate {made['learning_rate']}, decay {made['weight_decay']}; loss of a "
-            f"sequence {made['train_loss']:.3g} in training, {made['valid_loss']:.3g} in validation. Residual of the "
-            f"exact solve by whence's own products: {task['residual_of_exact']:.1g}. {machine['threads']} thread of "
-            f"{machine['processor']}, torch {machine['torch']}."
+            f"sequence {made['train_loss']:.3g} in training, {made['valid_loss']:.3g} in validation. "
+            f"{_residual(task)}{machine['threads']} thread of {machine['processor']}, torch {machine['torch']}."
         )
         lines += [f"  - {NAMES[name]}: {note}" for name, note in task["notes"].items()]
     return lines
+
+
+def _residual(task: dict[str, Any]) -> str:
+    known = task.get("residual_of_exact")
+    return "" if known is None else f"Residual of the exact solve by whence's own products: {known:.1g}. "
 
 
 def _costs(tasks: Sequence[dict[str, Any]], path: Path) -> None:
@@ -270,7 +276,8 @@ def _dampings(tasks: Sequence[dict[str, Any]], path: Path) -> None:
         for number, name in enumerate(ABLATED):
             heights = [one["pearson_with_exact"].get(name) for one in task["sweep"].values()]
             known = [(x, y) for x, y in zip(multiples, heights, strict=True) if y is not None]
-            axis.plot(*zip(*known, strict=True), "o-", color=colours(number), ms=3, lw=1.2) if known else None
+            if known:
+                axis.plot(*zip(*known, strict=True), "o-", color=colours(number), ms=3, lw=1.2)
         axis.set(xscale="log", ylim=(-0.1, 1.04), title=task["task"])
         axis.axhline(0, color="0.85", lw=0.8)
         axis.axvline(0.1, color="0.8", ls=":")
