@@ -10,6 +10,7 @@ from tests.data.spelling import Characters
 
 from whence.data import ask, encode_queries, encode_query, read_queries
 from whence.errors import DataError
+from whence.jobs.questions import unlike_the_data
 
 
 def lines(path, *rows) -> str:
@@ -87,3 +88,29 @@ def test_an_empty_completion_cannot_be_asked():
 def test_one_token_with_nothing_before_it_has_no_probability():
     with pytest.raises(DataError, match="nothing to score"):
         encode_query(ask("", "a"), Characters(start=False), 8)
+
+
+def test_messages_are_asked_in_python_as_in_a_file(tmp_path):
+    user, answers = [{"role": "user", "content": "Who?"}], ["Ada.", "Bob."]
+    turns = [[{"role": "assistant", "content": answer}] for answer in answers]
+    rows = [
+        {"id": "a", "prompt": user, "completion": turns[0]},
+        {"id": "b", "prompt": user, "chosen": turns[0], "rejected": turns[1]},
+    ]
+    path = tmp_path / "ask.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    asked = [ask(user, "Ada.", id="a"), ask(user, "Ada.", rather_than="Bob.", id="b")]
+
+    assert [query.parts for query in asked] == [query.parts for query in read_queries(path)]
+    with pytest.raises(DataError, match="the completion is empty"):
+        ask(user, "")
+
+
+def test_a_plain_question_of_a_model_tuned_on_chats_is_pointed_out():
+    plain, chat = ask("Who?", " Ada."), ask([{"role": "user", "content": "Who?"}], "Ada.", id="c")
+    assert unlike_the_data([plain, chat], {"messages": 3, "text": 1}).startswith(
+        "the training rows are chats, and question q1 is plain text"
+    )
+    assert unlike_the_data([chat], {"messages": 3}) is None
+    assert unlike_the_data([plain], {"pair": 3, "messages": 2}) is None

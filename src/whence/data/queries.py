@@ -114,10 +114,20 @@ class QueryBatch:
         return QueryBatch(self.batch.to(device), self.query.to(device), self.weight.to(device))
 
 
-def ask(prompt: str, completion: str, rather_than: str | None = None, *, id: str = "q1") -> Query:  # noqa: A002
+def ask(
+    prompt: str | Sequence[Mapping[str, Any]],
+    completion: str,
+    rather_than: str | None = None,
+    *,
+    id: str = "q1",  # noqa: A002
+) -> Query:
     """A question put in Python.
 
     Args:
+        prompt: A text; or of a model tuned on chats the messages before the answer, ``[{"role": …, "content": …}]``,
+            which the tokenizer's chat template writes as it wrote the training data.
+        completion: The answer asked about: the text that follows, its leading space included, or what the assistant
+            says.
         rather_than: Another completion: the query then asks what makes the first likelier than this one.
 
     Raises:
@@ -127,7 +137,13 @@ def ask(prompt: str, completion: str, rather_than: str | None = None, *, id: str
         >>> ask("Who wrote it?", " Ada did.", rather_than=" Bob did.").parts[1]
         Part(prompt='Who wrote it?', completion=' Bob did.', weight=-1.0)
     """
-    return _query(f"query {id}", id, prompt, completion, rather_than, {})
+    name = f"query {id}"
+    if isinstance(prompt, str):
+        return _query(name, id, prompt, completion, rather_than, {})
+    _refuse_empty(name, completion, rather_than)
+    said = {"completion": completion} if rather_than is None else {"chosen": completion, "rejected": rather_than}
+    turns = {role: [{"role": "assistant", "content": text}] for role, text in said.items()}
+    return _from_row(Row(name, -1, {"id": id, "prompt": [dict(one) for one in prompt], **turns}), 0, {})
 
 
 def read_queries(spec: str | Path, columns: Columns | None = None) -> list[Query]:
@@ -294,8 +310,7 @@ def _of_chats(row: Row, roles: Mapping[str, str]) -> tuple[Part, ...]:
 def _query(
     name: str, id_: str, prompt: str, completion: str, rather_than: str | None, metadata: dict[str, Any]
 ) -> Query:
-    if completion == "" or rather_than == "":
-        raise DataError(f"{name}: the completion is empty", hint="a query asks how likely some text is: write it")
+    _refuse_empty(name, completion, rather_than)
     said = [completion, *([] if rather_than is None else [rather_than])]
     _check_parts(name, said)
     parts = tuple(Part(prompt, one, weight) for one, weight in zip(said, (1.0, -1.0), strict=False))
@@ -305,3 +320,8 @@ def _query(
 def _check_parts(name: str, said: Sequence[str]) -> None:
     if len(set(said)) < len(said):
         raise DataError(f"{name}: both completions are the same", hint="a contrast needs two")
+
+
+def _refuse_empty(name: str, completion: str, rather_than: str | None) -> None:
+    if completion == "" or rather_than == "":
+        raise DataError(f"{name}: the completion is empty", hint="a query asks how likely some text is: write it")

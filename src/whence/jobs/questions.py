@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from whence.data.queries import Query, ask, read_queries
@@ -23,6 +23,22 @@ def asked_in(settings: RunSettings) -> list[Query]:
     if settings.ask is not None and settings.answer is not None:
         asked.append(ask(settings.ask, settings.answer, settings.rather_than, id="asked"))
     return asked
+
+
+def unlike_the_data(questions: Sequence[Query], shapes: Mapping[str, int]) -> str | None:
+    """A warning where the rows are chats and a question is not: no template is put around it; None where all is well.
+
+    Args:
+        shapes: How many training rows there are of each shape.
+    """
+    plain = [query.id for query in questions if all(part.chat is None for part in query.parts)]
+    if not plain or 2 * shapes.get("messages", 0) <= sum(shapes.values()):
+        return None
+    return (
+        f"the training rows are chats, and question {plain[0]} is plain text, which is asked as it stands: no chat "
+        'template, and a beginning-of-text token if the tokenizer has one. Rows of {"messages"} are asked as chats are '
+        "(--query FILE)"
+    )
 
 
 def as_jsonl(questions: Sequence[Query]) -> str | None:

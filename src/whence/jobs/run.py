@@ -11,6 +11,7 @@ from whence.jobs.log import Log
 from whence.jobs.opened import Run, Stage
 from whence.jobs.opened.answers import kept
 from whence.jobs.progress import Unfinished
+from whence.jobs.questions import unlike_the_data
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
 from whence.world import World
@@ -60,6 +61,8 @@ def run(
     try:
         for stage in stages:
             getattr(session, _PROPERTY[stage])
+            if stage == "query" and (odd := unlike_the_data(session.questions, session.store.facts["shapes"])):
+                log.note(odd)
             if stage == "score":  # the ends are scored again here, and not when somebody looks
                 result = replace(result, found=kept(session))
             if stage != "self":
