@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import whence
+from whence.cli.app import COMMANDS
 
 SOURCES = sorted(Path(whence.__file__).parent.rglob("*.py"))
-COMMANDS = ("demo", "run", "plan", "prepare", "fit", "score", "self", "value", "validate", "report")
 
 
 def texts():

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import time
+from functools import partial
 
 import pytest
 from tests.cli.conftest import INSTALLED, write_corpus
@@ -28,7 +29,8 @@ def scores(folder):
 
 @pytest.mark.slow
 def test_an_interrupted_run_keeps_its_work_and_goes_on_to_the_same_bits(command, tmp_path):
-    process = subprocess.Popen(command("a"), stderr=subprocess.PIPE, text=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs are started deaf to it
+    process = subprocess.Popen(command("a"), stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     events, limit = tmp_path / "a" / "events.jsonl", time.monotonic() + 240
     while not (events.exists() and "moments" in events.read_text()):
         assert process.poll() is None, process.stderr.read()

@@ -170,7 +170,7 @@ def test_two_processes_give_the_same_bits(settings, done, tmp_path):
     )
     script = tmp_path / "job.py"
     script.write_text(code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29653"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     threads = os.environ["OMP_NUM_THREADS"]
     result = subprocess.run(
         [*command, str(script)],

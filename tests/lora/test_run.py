@@ -168,7 +168,7 @@ def test_pbrf_judges_a_run_over_an_adapter(whence, done, monkeypatch, tmp_path):
     """Every other weight is held; what would retrain whole models is refused."""
     import whence.jobs.validate as jobs
 
-    monkeypatch.setattr(jobs, "pbrf", partial(jobs.pbrf, steps=2, rounds=1))
+    monkeypatch.setattr(jobs, "pbrf", partial(jobs.pbrf, most=2))
     found = whence("validate", "pbrf", done.folder, "--count", 2, "--json")
     assert found.code == 0, found.err
     assert json.loads(found.out)["check"] == "pbrf"

@@ -103,7 +103,7 @@ class Run:
     @property
     def train_size(self) -> int:
         """N: the sequences the model was trained on."""
-        return self.answers.train_size
+        return self.started.train_size if self.started is not None else self.answers.train_size
 
     @cached_property
     def store(self) -> TokenStore:
