@@ -16,8 +16,8 @@ from bench.model import Shape, build, query_tokens, train_tokens
 from bench.timing import Suite
 from whence.curvature import CURVATURES, Curvature, Damping, Estimator, Stage
 from whence.influence.query import Queries
-from whence.jobs import fit as fit_job
 from whence.jobs.fit import fit
+from whence.jobs.fitting import Fitting, run_stage
 from whence.jobs.log import Log
 from whence.jobs.query import QueryBatch, query_gradients
 from whence.jobs.score import score, self_influence
@@ -90,10 +90,9 @@ class Passes:
         self.stage = next(self.stages)
         keep = replace(self.stage, finish=self.sums.update)
         assert self.estimator is not None
-        settings = {"labels": "sampled", "seed": 0}
-        fit_job._run_stage(
-            keep, self.estimator, self.model, self.tracked, TASK, self.data, settings, None, None, World(), Log.silent()
-        )
+        settings = {"labels": "sampled", "seed": 0, "samples": 1}
+        of = Fitting(self.model, TASK, self.data, settings, Damping.parse(0.1), None, None, World(), Log.silent())
+        run_stage(keep, self.tracked.layers, of, keep.name, keep.name)
 
     def finish(self) -> None:
         """Turn the stage's sum into what the next stage needs: after moments, the eigenbasis."""

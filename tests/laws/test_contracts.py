@@ -10,7 +10,7 @@ from torch import nn
 from whence.artifacts.manifest import Manifest
 from whence.curvature import CURVATURES
 from whence.jobs.fit import fit
-from whence.jobs.stored_curvature import load_curvature, save_curvature
+from whence.jobs.stored_curvature import finish_curvature, load_curvature, save_blocks
 from whence.layers import ADAPTERS, adapters_for
 from whence.tasks import TASKS
 from whence.testing import contracts, tiny, toys
@@ -65,7 +65,8 @@ def save_and_load(folder):
 
     def reload(curvature):
         Manifest("curvature", 1, dict(curvature.settings), {}).write(folder)
-        save_curvature(curvature, folder)
+        save_blocks(curvature.blocks, curvature.reads, folder)
+        finish_curvature(curvature, folder)
         loaded = load_curvature(folder)
         return loaded if curvature.damping is None else loaded.with_damping(curvature.damping)
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from whence.jobs import explain as explaining
-from whence.jobs import fit as fitting
+from whence.jobs import fit as checking
+from whence.jobs import fitting
 from whence.jobs import query as querying
 from whence.jobs import rescored as rescoring
 from whence.jobs import score as scoring
@@ -73,10 +74,10 @@ def measured(folder: Path, settings: RunSettings) -> dict[str, Taken]:
 
         for module in (fitting, querying, scoring, explaining):
             patch.setattr(module, "likelihood_pass", counted)
-        watch(fitting, "checked_layers", lambda *_: "check")
+        watch(checking, "checked_layers", lambda *_: "check")
         stage = {"moments": "moments", "squares": "eigenvalues" if settings.curvature == "ekfac" else "squares"}
-        watch(fitting, "_run_stage", lambda one, *_: f"fit: {stage[one.name]}")
-        watch(fitting, "_noise", lambda *_: "fit: sampling noise")
+        watch(fitting, "run_stage", lambda one, *_: f"fit: {stage[one.name]}")
+        watch(fitting, "probe", lambda *_: "fit: sampling noise")
         _ = session.curvature
         watched("query", lambda: session.queries)
         watched("score", lambda: session.scores)

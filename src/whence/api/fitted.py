@@ -48,6 +48,7 @@ def fit(
     labels: Labels = "sampled",
     seed: int = 0,
     store: str = "float32",
+    groups: int = 1,
     folder: Path | str | None = None,
     progress: bool = False,
 ) -> Curvature:
@@ -67,6 +68,8 @@ def fit(
         labels: ``sampled`` from the model (the Fisher, equal to the Gauss-Newton matrix), ``expected`` (the same
             without sampling, where labels are few) or ``true``: the data's own, the empirical Fisher.
         store: ``bfloat16`` halves the disk that a kept fit takes.
+        groups: How many groups of layers are fitted one after the other: memory holds the statistics of one, the data
+            is read again for each, and no number depends on it.
         folder: Where to keep what is finished; an interrupted fit continues there. None keeps all in memory.
         progress: Say on stderr how far it is, and what was noticed.
 
@@ -88,6 +91,7 @@ def fit(
             labels=labels,
             seed=seed,
             store=store,
+            groups=groups,
             folder=None if folder is None else Path(folder),
             log=log,
         )

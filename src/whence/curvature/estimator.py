@@ -76,8 +76,8 @@ class Estimator(ABC):
         self.layers = {layer.name: layer for layer in layers}
         self.samples = samples
         self.store = store
-        self.notes: list[str] = []
-        """What a user should be told about the fit."""
+        self.unseen: dict[str, list[str]] = {}
+        """Directions never seen while fitting, by layer: what a user should be told."""
         self.counts: dict[str, int] = {}
         self.half: dict[str, Block] = {}
         """The same from half of the draws: what `noise` compares with `blocks`. Not kept."""
@@ -102,3 +102,11 @@ class Estimator(ABC):
         """What sums are kept in: the model's precision, and float32 at the least."""
         layer = next(iter(self.layers.values()))
         return torch.promote_types(layer.parameters()[0].dtype, torch.float32)
+
+
+def note_on_unseen(found: Sequence[str]) -> list[str]:
+    """One sentence for the user, or none where every direction was seen."""
+    if not found:
+        return []
+    more = f"; and in {len(found) - 3} more places" if len(found) > 3 else ""
+    return [f"directions never seen while fitting (damping alone decides there): {'; '.join(found[:3])}{more}"]

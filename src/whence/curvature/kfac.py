@@ -43,8 +43,8 @@ class KFACEstimator(Estimator):
         self.share = draws[0] / sum(draws)
         bases: dict[str, Eigenbasis] = {}
         self._blocks: dict[str, Block] = {}
-        unseen: list[str] = []
         for name, layer in self.layers.items():
+            self.unseen[name] = []
             if layer.reads not in bases:
                 own = int(sums[f"positions.{layer.reads}"])
                 if own != positions:
@@ -52,21 +52,16 @@ class KFACEstimator(Estimator):
                 moment = mirrored(sums.pop(f"inputs.{layer.reads}")) / own
                 basis = eigenbasis(moment, name=f"the inputs of {layer.reads}", dtype=self.store or self.dtype)
                 bases[layer.reads] = basis
-                unseen += _unseen(basis, f"inputs of {layer.reads}")
+                self.unseen[name] += _unseen(basis, f"inputs of {layer.reads}")
             halves = mirrored(sums.pop(f"outputs.{name}"))
             moment = halves.sum(0) / sequences
             output = eigenbasis(moment, name=f"the output gradients of {name}", dtype=self.dtype)
-            unseen += _unseen(output, f"output gradients of {name}")
+            self.unseen[name] += _unseen(output, f"output gradients of {name}")
             block = _block(output, bases[layer.reads], self.dtype)
             if draws[0] and draws[1]:
                 self.half[name] = _half_block(halves[0] * (self.samples / draws[0]), bases[layer.reads])
             # Rounded before the eigenvalues are refitted, so that those belong to the basis that is kept.
             self._blocks[name] = replace(block.kept_as(self.store), input_basis=block.input_basis)
-        if unseen:
-            self.notes.append(
-                f"directions never seen while fitting (damping alone decides there): {'; '.join(unseen[:3])}"
-                + (f"; and in {len(unseen) - 3} more places" if len(unseen) > 3 else "")
-            )
 
 
 def _block(output: Eigenbasis, inputs: Eigenbasis, dtype: torch.dtype) -> Block:

@@ -67,13 +67,14 @@ class _Traces:
 
 
 class ProbeScores:
-    """A sink: raw scores ``[2 q n]`` of a few sequences for a few questions, by all draws and by half of them."""
+    """A sink: raw scores of a few sequences for a few questions, by all draws and by half of them, layer by layer."""
 
     def __init__(self, whole: Mapping[str, Block], half: Mapping[str, Block], damping: Damping) -> None:
         self.blocks, self.damping = (whole, half), damping
         self.asking = False
         """Whether traces of questions come next, or of what they are to meet."""
-        self.scores: Tensor | None = None
+        self.parts: dict[str, Tensor] = {}
+        """Layer → its part of the scores, ``[2 q n]``."""
         self._kept: dict[bool, dict[str, _Traces]] = {True: {}, False: {}}
 
     def update(self, trace: LayerTrace) -> None:
@@ -87,8 +88,7 @@ class ProbeScores:
         asked, others = self._kept[True], self._kept[False]
         for name in list(asked):
             pair = asked.pop(name), others.pop(name)
-            part = torch.stack([self._met(*pair, blocks[name]) for blocks in self.blocks])
-            self.scores = part if self.scores is None else self.scores + part
+            self.parts[name] = torch.stack([self._met(*pair, blocks[name]) for blocks in self.blocks])
 
     def _met(self, asked: _Traces, others: _Traces, block: Block) -> Tensor:
         """``[q n]``: gᵀ (H + λI)⁻¹ g' in the block's basis, some output rows at a time."""
@@ -103,16 +103,24 @@ class ProbeScores:
         assert total is not None
         return total
 
-    def agreement(self) -> float | None:
-        """ρ, the mean over questions; None where there are too few sequences, or nothing to tell apart."""
-        if self.scores is None or self.scores.shape[2] < 8:
-            return None
-        rows = self.scores.double()
-        rows = rows - rows.mean(-1, keepdim=True)
-        sizes = rows.norm(dim=-1).prod(0)
-        found = (rows.prod(0).sum(-1) / sizes)[sizes > 0]
-        rho = float(found.mean()) if len(found) else math.nan
-        return rho if math.isfinite(rho) else None
+
+def agreement(parts: Sequence[Tensor]) -> float | None:
+    """ρ, the mean over questions; None where there are too few sequences, or nothing to tell apart.
+
+    Args:
+        parts: Of every layer, ``[2 q n]``, in the layers' order: sums of floats depend on it.
+    """
+    if not parts or parts[0].shape[2] < 8:
+        return None
+    scores = parts[0]
+    for part in parts[1:]:
+        scores = scores + part
+    rows = scores.double()
+    rows = rows - rows.mean(-1, keepdim=True)
+    sizes = rows.norm(dim=-1).prod(0)
+    found = (rows.prod(0).sum(-1) / sizes)[sizes > 0]
+    rho = float(found.mean()) if len(found) else math.nan
+    return rho if math.isfinite(rho) else None
 
 
 def probes_of(sequences: int, seed: int) -> tuple[list[int], list[int]]:

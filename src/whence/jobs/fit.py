@@ -6,27 +6,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from whence.artifacts.fingerprint import model_fingerprint
 from whence.artifacts.folder import accepts, claim, finished
 from whence.artifacts.manifest import Manifest
-from whence.artifacts.tree import TreeSum
-from whence.curvature import CURVATURES, Curvature, Damping, Estimator, Stage
-from whence.curvature.estimator import Sums
-from whence.curvature.noise import ProbeScores, as_questions, in_groups, noise_over_signal, note_on_noise, probes_of
+from whence.curvature import CURVATURES, Block, Curvature, Damping
+from whence.curvature.estimator import note_on_unseen
+from whence.curvature.noise import agreement, noise_over_signal, note_on_noise
 from whence.errors import InvalidSetting
+from whence.jobs.fitting import Fitting, Found, done_path, fit_group, forget_sums
+from whence.jobs.layer_groups import LayerGroups
 from whence.jobs.log import Log
-from whence.jobs.progress import Unfinished, check_units, count_units, together
-from whence.jobs.stored_curvature import SCHEMA, load_curvature, save_curvature
-from whence.jobs.stream import checked_layers, device_of, find_nonfinite, likelihood_pass
+from whence.jobs.progress import Unfinished, check_units, together
+from whence.jobs.stored_curvature import (
+    SCHEMA,
+    STORED,
+    finish_curvature,
+    load_blocks,
+    load_curvature,
+    reads_of,
+    save_blocks,
+)
+from whence.jobs.stream import checked_layers, device_of
+from whence.layers import TrackedLayer
+from whence.layers.groups import Group
 from whence.layers.lora import Params, origins, resolve
-from whence.layers.select import Tracked, track
+from whence.layers.select import track
 from whence.types import Batch, Data, Labels, Task
 from whence.world import World
-
-STORED: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 def fit(
@@ -42,6 +50,7 @@ def fit(
     labels: Labels = "sampled",
     seed: int = 0,
     store: str = "float32",
+    groups: int | LayerGroups = 1,
     folder: Path | None = None,
     made_from: dict[str, str] | None = None,
     units: range | None = None,
@@ -64,6 +73,9 @@ def fit(
             toys only); or ``true``, the data's own: the empirical Fisher, which is neither.
         store: What bases and eigenvalues are kept in: ``bfloat16`` halves the disk and costs a little agreement
             (bench/RESULTS.md). ``float32`` means the precision of the sums, float64 where the model is.
+        groups: How many groups of layers are fitted one after the other, so that memory holds one group's statistics
+            at a time; or which (`LayerGroups`). Each reads the data anew, and no number depends on it. With a folder,
+            what is fitted is then read from there as it is needed.
         folder: Where to keep what is finished; an interrupted fit continues there. None keeps all in memory.
         made_from: Fingerprints of model, tokenizer and data, if known; they go into the manifest.
         units: Only these work units of each stage.
@@ -75,6 +87,8 @@ def fit(
     log, world = log or Log.silent(), world or World()
     lam = Damping.parse(damping)
     check_units(units, len(data.units))
+    if isinstance(groups, int) and groups < 1:
+        raise InvalidSetting(f"groups of layers must be at least 1, not {groups}")
     settings = fit_settings(task, layers, params, curvature, samples, labels, seed, store, model)
     if labels == "expected":
         task.label_count(model, _longest(data).to(device_of(model)))  # refused here, where there are too many
@@ -87,98 +101,102 @@ def fit(
     if folder is not None:  # claimed only now: layers that are refused may be named otherwise in the same folder
         together(world, lambda: claim(folder, manifest))
     log.note(str(tracked.coverage))
-    estimator = CURVATURES[curvature](tracked.layers, samples, STORED[store])
-    for stage in estimator.stages():
-        _run_stage(stage, model, tracked, task, data, settings, folder, units, world, log)
-    noise = None
-    if estimator.damped and labels != "expected":  # then there is no noise but in the choice of data
-        noise = _noise(estimator, model, tracked, task, data, lam, seed) if estimator.half else None
-        estimator.notes.append(note_on_noise(noise, data.sequences, samples, labels))
-    result = Curvature(
-        name=curvature,
-        blocks=estimator.blocks(),
-        reads={layer.name: layer.reads for layer in tracked.layers},
-        pooled=tuple(layer.name for layer in tracked.layers if layer.pooled),
-        damping=lam if estimator.damped else None,
-        settings=settings,
-        counts=estimator.counts,
-        notes=tuple(estimator.notes),
-        noise=noise,
-    )
+    of = Fitting(model, task, data, settings, lam, folder, units, world, log)
+    result = _put_together(tracked.layers, *_all_groups(tracked.layers, groups, of), of)
     for note in result.notes:
         log.note(note)
     if folder is not None:
         if world.main:
-            save_curvature(result, folder)
+            finish_curvature(result, folder)
         world.barrier()
     return result
 
 
-def _run_stage(
-    stage: Stage,
-    model: nn.Module,
-    tracked: Tracked,
-    task: Task,
-    data: Data,
-    settings: dict[str, Any],
-    folder: Path | None,
-    units: range | None,
-    world: World,
-    log: Log,
+def _all_groups(
+    layers: Sequence[TrackedLayer], groups: int | LayerGroups, of: Fitting
+) -> tuple[dict[str, Block], list[Found]]:
+    """Every group of layers fitted, one after the other; what is finished already is only read.
+
+    Raises:
+        Unfinished: If others' units are not done; every group then has this process's.
+    """
+    wanted = LayerGroups.count(layers, groups) if isinstance(groups, int) else groups
+    parts = wanted.agreed(of.folder, of.world).among(layers)
+    if len(parts) > 1:
+        of.log.note(f"the {len(layers)} layers are fitted in {len(parts)} groups, one after the other")
+    blocks: dict[str, Block] = {}
+    told = [] if of.folder is None else Found.earlier(of.folder)
+    known = {name for found in told for name in found.layers}
+    waiting: Unfinished | None = None
+    for number, part in enumerate(parts):
+        group = tuple(layer for layer in part if layer.name not in known)
+        if not group:
+            continue
+        try:
+            own, found = fit_group(group, of, group=number, groups=len(parts))
+        except Unfinished as unfinished:
+            waiting = waiting or unfinished
+            continue
+        told.append(found)
+        if of.folder is None or len(parts) == 1:
+            blocks |= own
+        if of.folder is not None:
+            _keep(own, found, group, layers, of, apart=len(parts) > 1)
+    if waiting is not None:
+        raise waiting
+    if len(blocks) < len(layers):
+        assert of.folder is not None, "without a folder, all that is fitted is in memory"
+        blocks = load_blocks(of.folder, reads_of(layers), device_of(of.model))
+    return {layer.name: blocks[layer.name] for layer in layers}, told
+
+
+def _keep(
+    blocks: dict[str, Block], found: Found, group: Group, layers: Sequence[TrackedLayer], of: Fitting, *, apart: bool
 ) -> None:
-    """Sum one stage over the fixed tree of work units and let the estimator finish it."""
-    device, labels, seed, samples = device_of(model), settings["labels"], settings["seed"], settings["samples"]
+    """A finished group's files; then its partial sums go, where no one else may be reading them."""
+    assert of.folder is not None
+    if of.world.main:
+        save_blocks(blocks, reads_of(layers), of.folder)
+        found.save(done_path(of.folder, group))
+        if apart and of.units is None:
+            forget_sums(group, of, groups=2)
+    of.world.barrier()
 
-    def leaf(unit: int) -> Sums:
-        part = stage.empty()
-        for batch in data.batches(unit):
-            batch = batch.to(device)
-            for sample in range(task.label_count(model, batch) if labels == "expected" else samples):
-                part.begin(batch, sample)
-                likelihood_pass(
-                    model, tracked.layers, task, batch, part.update, data=data, labels=labels, seed=seed, sample=sample
-                )
-        if not all(bool(torch.isfinite(total.sum())) for total in part.sums.values()):
-            find_nonfinite(model, tracked.layers, task, data.batches(unit), data, labels=labels, seed=seed)
-        return part.sums
 
-    count = len(data.units)
-    tree = TreeSum(None if folder is None else folder / "parts", stage.name, count)
-    mine = units if units is not None else world.shard(count)
-    left = sum(len(set(gap) & set(mine)) for gap in tree.missing())
-    counter = count_units(log, f"fit: {stage.name}", len(mine), done=len(mine) - left)
-    tree.run(mine, leaf, progress=counter)
-    world.barrier()
-    if units is not None and tree.missing():
-        raise Unfinished(f"fit: {stage.name}")
-    if world.main:
-        tree.settle()  # leaves the root behind for the others
-    world.barrier()
-    stage.finish({name: total.to(device) if total.ndim else total for name, total in tree.total().items()})
+def _put_together(
+    layers: Sequence[TrackedLayer], blocks: dict[str, Block], told: Sequence[Found], of: Fitting
+) -> Curvature:
+    """The groups as one curvature: the same to the last bit, and in the same order, however many they were."""
+    name, labels = of.settings["curvature"], of.settings["labels"]
+    counts: dict[str, int] = {}
+    unseen: dict[str, list[str]] = {}
+    probes: dict[str, Tensor] = {}
+    for found in told:
+        counts, unseen, probes = counts | found.counts, unseen | found.unseen, probes | found.probes
+    in_order = ["sequences", "positions", *(f"positions.{reads}" for reads in reads_of(layers).values())]
+    notes = note_on_unseen([one for layer in layers for one in unseen.get(layer.name, [])])
+    damped, noise = CURVATURES[name].damped, None
+    if damped and labels != "expected":  # then there is no noise but in the choice of data
+        rho = agreement([probes[layer.name] for layer in layers if layer.name in probes])
+        noise = None if rho is None else noise_over_signal(rho, told[0].share)
+        notes.append(note_on_noise(noise, of.data.sequences, of.settings["samples"], labels))
+    return Curvature(
+        name=name,
+        blocks=blocks,
+        reads=reads_of(layers),
+        pooled=tuple(layer.name for layer in layers if layer.pooled),
+        damping=of.damping if damped else None,
+        settings=of.settings,
+        counts={key: counts[key] for key in in_order if key in counts},
+        notes=tuple(notes),
+        noise=noise,
+    )
 
 
 def _longest(data: Data) -> Batch:
     """The batch with the most scored positions in one sequence."""
     every = (batch for unit in data.units for batch in data.batches(unit.number))
     return max(every, key=lambda batch: int(batch.scored.sum(1).max()))
-
-
-def _noise(
-    estimator: Estimator, model: nn.Module, tracked: Tracked, task: Task, data: Data, damping: Damping, seed: int
-) -> float | None:
-    """Noise over signal in a question's scores: a few sequences asked of a few others, by all draws and by half."""
-    asked, others = (
-        [batch.to(device_of(model)) for batch in data.gather(ids)] for ids in probes_of(data.sequences, seed)
-    )
-    sink = ProbeScores(estimator.blocks(), estimator.half, damping)
-    for layers in in_groups(tracked.layers, sum(batch.real.numel() for batch in (*asked, *others))):
-        for sink.asking, batches in ((True, map(as_questions, asked)), (False, others)):
-            for batch in batches:
-                likelihood_pass(model, layers, task, batch, sink.update, data=data)
-        sink.meet()
-    estimator.half = {}
-    rho = sink.agreement()
-    return None if rho is None else noise_over_signal(rho, estimator.share)
 
 
 def fit_settings(

@@ -12,12 +12,13 @@ tests hold one against the other. The rules are those of DESIGN.md's table, aske
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from whence.curvature.rotation import on_traces
 from whence.influence.score import meets_as_factors
 from whence.layers import TrackedLayer
+from whence.layers.groups import by_reads
 from whence.linalg.lowrank import ITERATIONS, OVERSAMPLING
 from whence.linalg.symmetric import BLOCK_ROWS
 from whence.types import Batch
@@ -59,14 +60,6 @@ class Shape:
         return replace(self, n=n, scored=round(self.scored * n / self.n))
 
 
-def groups(layers: Iterable[TrackedLayer]) -> dict[str, list[TrackedLayer]]:
-    """Layers by the tensor they read."""
-    found: dict[str, list[TrackedLayer]] = {}
-    for layer in layers:
-        found.setdefault(layer.reads, []).append(layer)
-    return found
-
-
 def gram(width: int, rows: int) -> int:
     """``XᵀX`` of ``rows`` rows, its upper block triangle."""
     step = max(64, -(-width // BLOCK_ROWS))
@@ -75,7 +68,7 @@ def gram(width: int, rows: int) -> int:
 
 def moments(layers: Sequence[TrackedLayer], shape: Shape, *, samples: int = 1) -> int:
     """A and S of one batch; A does not depend on the labels and is taken once."""
-    inputs = sum(gram(members[0].inputs, shape.positions) for members in groups(layers).values())
+    inputs = sum(gram(members[0].inputs, shape.positions) for members in by_reads(layers).values())
     outputs = sum(gram(layer.outputs, shape.positions) for layer in layers)
     return inputs + samples * outputs
 
@@ -83,7 +76,7 @@ def moments(layers: Sequence[TrackedLayer], shape: Shape, *, samples: int = 1) -
 def rotated(layers: Sequence[TrackedLayer], shape: Shape, *, basis: bool = True) -> int:
     """Per-sequence gradients in the eigenbasis (or, without one, as they are)."""
     total = 0
-    for members in groups(layers).values():
+    for members in by_reads(layers).values():
         shared = False
         for layer in members:
             o, i = layer.outputs, layer.inputs
@@ -167,7 +160,7 @@ def truncation(outputs: int, inputs: int, rank: int) -> int:
 
 def eigendecompositions(layers: Sequence[TrackedLayer]) -> int:
     """Every A once for its readers, every S, and that of half the draws."""
-    inputs = sum(members[0].inputs ** 3 for members in groups(layers).values())
+    inputs = sum(members[0].inputs ** 3 for members in by_reads(layers).values())
     return EIGH * (inputs + 2 * sum(layer.outputs**3 for layer in layers))
 
 
@@ -176,7 +169,7 @@ def eigendecompositions(layers: Sequence[TrackedLayer]) -> int:
 
 def bases(layers: Sequence[TrackedLayer]) -> int:
     """Q_A and Q_S."""
-    return sum(members[0].inputs ** 2 for members in groups(layers).values()) + output_bases(layers)
+    return sum(members[0].inputs ** 2 for members in by_reads(layers).values()) + output_bases(layers)
 
 
 def output_bases(layers: Sequence[TrackedLayer]) -> int:
@@ -186,7 +179,7 @@ def output_bases(layers: Sequence[TrackedLayer]) -> int:
 
 def traces(layers: Sequence[TrackedLayer]) -> int:
     """What a position leaves in all layers: inputs, once for all readers, and output gradients."""
-    return sum(members[0].inputs for members in groups(layers).values()) + sum(layer.outputs for layer in layers)
+    return sum(members[0].inputs for members in by_reads(layers).values()) + sum(layer.outputs for layer in layers)
 
 
 def weights(layers: Sequence[TrackedLayer]) -> int:

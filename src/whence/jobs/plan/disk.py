@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from whence.jobs.plan import costs
 from whence.jobs.plan.workload import Workload
 from whence.layers import TrackedLayer
+from whence.layers.groups import by_reads
 
 MANIFEST, LISTED = 900, 100
 """Bytes of a manifest, and of a file listed in it with its SHA-256, about."""
@@ -89,7 +89,7 @@ class Disk:
 
     def _curvature(self) -> int:
         based = self.curvature in ("kfac", "ekfac")
-        groups = costs.groups(self.layers)
+        groups = by_reads(self.layers)
         total = MANIFEST + LISTED * (len(self.layers) + based * len(groups))
         if based:
             total += sum(self._file({"basis": (members[0].inputs,) * 2}) for members in groups.values())

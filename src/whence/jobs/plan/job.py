@@ -10,7 +10,6 @@ from torch import nn
 
 from whence.data.queries import by_answer, encode_queries
 from whence.errors import InvalidSetting
-from whence.jobs.fit import STORED
 from whence.jobs.log import Log
 from whence.jobs.model import base_model, put_adapter
 from whence.jobs.plan import costs
@@ -27,6 +26,7 @@ from whence.jobs.query import resolve_rank
 from whence.jobs.questions import asked_in
 from whence.jobs.rescored import ends_again
 from whence.jobs.settings import RunSettings
+from whence.jobs.stored_curvature import STORED
 from whence.jobs.stream import device_of
 from whence.layers.lora import Params
 from whence.layers.select import track

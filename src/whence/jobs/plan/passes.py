@@ -22,6 +22,7 @@ from whence.jobs.report.answers import MOST_TOKENS
 from whence.jobs.report.question import SWEEP
 from whence.jobs.rescored import ends_again
 from whence.layers import TrackedLayer
+from whence.layers.groups import by_reads
 from whence.layers.select import Tracked
 from whence.types import Labels
 
@@ -270,7 +271,7 @@ def _as_questions(shape: costs.Shape) -> costs.Shape:
 
 def _eigenbases(layers: Sequence[TrackedLayer], device: torch.device) -> Seconds:
     """Each width once, timed up to 1,024 and scaled by its cube beyond."""
-    widths = [members[0].inputs for members in costs.groups(layers).values()]
+    widths = [members[0].inputs for members in by_reads(layers).values()]
     widths += [layer.outputs for layer in layers for _ in range(2)]  # of half the draws too
     known: dict[int, Seconds] = {}
     for width in set(widths):

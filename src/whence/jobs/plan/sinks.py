@@ -19,9 +19,10 @@ from whence.influence.lowrank import LowRank
 from whence.influence.query import Prepared, Queries, QueryGradients
 from whence.influence.score import Scorer
 from whence.influence.self_influence import SelfInfluence
-from whence.jobs.plan.costs import Shape, groups
+from whence.jobs.plan.costs import Shape
 from whence.jobs.plan.probe import Seconds, peak, timed
 from whence.layers import TrackedLayer
+from whence.layers.groups import by_reads
 from whence.types import Batch
 
 Group = tuple[TrackedLayer, ...]
@@ -41,7 +42,7 @@ def alike(layers: Sequence[TrackedLayer]) -> list[tuple[Group, int]]:
     """One group of layers of each kind that shares an input, and how many there are of it."""
     kinds: Counter[tuple[tuple[int, int], ...]] = Counter()
     example: dict[tuple[tuple[int, int], ...], Group] = {}
-    for members in groups(layers).values():
+    for members in by_reads(layers).values():
         kind = tuple((layer.outputs, layer.inputs) for layer in members)
         kinds[kind] += 1
         example.setdefault(kind, tuple(members))
