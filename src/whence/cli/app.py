@@ -33,6 +33,7 @@ from whence.cli.report import report
 from whence.cli.run import run
 from whence.cli.score import score
 from whence.cli.self import self_influence
+from whence.cli.serve import serve
 from whence.cli.show import show
 from whence.cli.validate import validate
 from whence.cli.value import value
@@ -54,6 +55,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "validate": validate,
     "value": value,
     "report": report,
+    "serve": serve,
     "compare": compare,
     "export": export,
 }

@@ -214,6 +214,11 @@ class TokenStore:
         """The tokens of one sequence, ``[t]``."""
         return self.piece(sequence).tokens
 
+    def document_tokens(self, document: int) -> NDArray[np.int32]:
+        """The tokens of a whole document, ``[t]``: a window begins with the last token of the one before, here once."""
+        parts = [self.tokens(sequence)[1 if k else 0 :] for k, sequence in enumerate(self.sequences_of(document))]
+        return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
     def length(self, sequence: int) -> int:
         """How many tokens a sequence has."""
         return int(self.lengths[sequence])

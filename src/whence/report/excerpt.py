@@ -64,6 +64,16 @@ def shown_on_tokens(values: Sequence[float], tokens: int) -> list[float]:
     return [0.0, *values[: tokens - 1]] if values else []
 
 
+def standing(score: float, share: float) -> str:
+    """A document's place among all, in words, from its score and the share of documents with a lower one.
+
+    Example:
+        >>> standing(0.2, 0.25), standing(-0.2, 0.25)
+        ('higher than 25\u202f%', 'lower than 75\u202f%')
+    """
+    return f"higher than {percent(share)}" if score >= 0 else f"lower than {percent(1 - share)}"
+
+
 def rows(question: Question, docs: Sequence[Doc], most: int) -> list[Row]:
     """The first rows of one end of the ranking, copies left out."""
     own = [doc for doc in docs if doc.copy_of is None][:most]
@@ -101,13 +111,12 @@ def _row(question: Question, doc: Doc, rank: int) -> Row:
         level_class(level(value, scale)) or ("special" if piece.kind == "special" else "")
         for value, piece in zip(values, pieces, strict=True)
     ]
-    share, peak = doc.percentile / 100, peak_of(doc)
-    place = f"higher than {percent(share)}" if doc.score_per_copy >= 0 else f"lower than {percent(1 - share)}"
+    peak = peak_of(doc)
     return Row(
         rank=rank,
         doc=doc,
         score=signed(doc.score_per_copy),
-        standing=place,
+        standing=standing(doc.score_per_copy, doc.percentile / 100),
         line=quote(pieces, styles, peak, LINE, lead=50, special=False),
         passage=quote(pieces, styles, peak, PASSAGE, lead=250),
         metadata=metadata_rows(doc),

@@ -10,8 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from datetime import datetime
 from functools import cache
+from html import unescape
 from importlib.resources import files
 from typing import Any
 
@@ -57,6 +59,14 @@ EARLY = 'document.documentElement.classList.add("js")'
 PLAIN_ROWS = 280
 """Documents in the whole report that readers without scripts are shown; at least `FEWEST` at each end of a ranking."""
 FEWEST = 2
+
+
+_DIGEST = r"&#39;sha256-[A-Za-z0-9+/]{43}=&#39;"
+_POLICY = re.compile(
+    'http-equiv="Content-Security-Policy" content="('
+    f"default-src &#39;none&#39;; style-src {_DIGEST}; script-src (?:{_DIGEST} ?)*; img-src data:; "
+    'base-uri &#39;none&#39;; form-action &#39;none&#39;; connect-src &#39;none&#39;)"'
+)
 
 
 class View:
@@ -115,6 +125,16 @@ def policy(style: str, scripts: list[str]) -> str:
         f"default-src 'none'; style-src {_digest(style)}; script-src {allowed}; img-src data:; "
         "base-uri 'none'; form-action 'none'; connect-src 'none'"
     )
+
+
+def policy_of(report: bytes) -> str:
+    """The policy to serve a report under: its own, in a sandbox of its own origin.
+
+    What does not state a policy that `policy` could have made runs no script at all.
+    """
+    found = _POLICY.search(report[:4096].decode("utf-8", "replace"))
+    stated = "default-src 'none'; style-src 'unsafe-inline'; img-src data:" if found is None else unescape(found[1])
+    return f"{stated}; frame-ancestors 'none'; sandbox allow-scripts allow-downloads"
 
 
 def _digest(text: str) -> str:

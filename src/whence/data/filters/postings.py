@@ -80,8 +80,18 @@ class Filter(ABC):
 
     def idf(self, token: int) -> float:
         """How telling a token is: log((C − n + ½) / (n + ½) + 1) when n of C documents hold it. Always positive."""
-        n = len(self.postings(token)[0])
+        return self.rarity(len(self.postings(token)[0]))
+
+    def rarity(self, n: int) -> float:
+        """The IDF of whatever ``n`` of the documents hold."""
         return float(np.log((self.documents - n + 0.5) / (n + 0.5) + 1))
+
+    @classmethod
+    def counted_elsewhere(cls, lengths: NDArray[np.int64]) -> Self:
+        """For words that somebody else counts: `rarity` and `weights` alone, over documents of these lengths."""
+        made = cls()
+        made.documents, made.lengths = len(lengths), lengths
+        return made
 
     def scores(self, query: ArrayLike) -> NDArray[np.float64]:
         """Score every document.

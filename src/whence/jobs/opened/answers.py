@@ -120,6 +120,36 @@ class Answers:
             total[:, part["sequence"]] = part["by_layer"][:, question]
         return by_document(total, store)
 
+    def layers_of(self, question: int, document: int, store: TokenStore) -> NDArray[np.float64] | None:
+        """A layer's part in one document's score, ``[l]``, of the first pass; None where scores were not kept so."""
+        if "layer" not in self.by:
+            return None
+        self.question(question)
+        sequences, total = store.sequences_of(document), np.zeros(len(self.layers))
+        for part in self._parts():
+            mine = np.isin(part["sequence"], sequences)
+            if mine.any():
+                total += part["by_layer"][:, question, mine].sum(-1, dtype=np.float64)
+        return total
+
+    def tokens_of(self, question: int, document: int, store: TokenStore) -> NDArray[np.float64] | None:
+        """A position's part in one document's score, ``[t]`` along its tokens: position t predicts token t + 1.
+
+        Of the first pass; None where scores were not kept so.
+        """
+        if "token" not in self.by:
+            return None
+        self.question(question)
+        sequences, total = store.sequences_of(document), np.zeros(len(store.document_tokens(document)))
+        begins = dict(zip(sequences, np.cumsum([0, *(store.length(s) - 1 for s in sequences)]), strict=False))
+        for part in self._parts():
+            ends = np.cumsum(part["lengths"])
+            for row in np.flatnonzero(np.isin(part["sequence"], sequences)):
+                values = part["by_token"][question, ends[row] - part["lengths"][row] : ends[row]]
+                begin = begins[int(part["sequence"][row])]
+                total[begin : begin + len(values)] += values
+        return total
+
     def _parts(self) -> Sequence[dict[str, NDArray[Any]]]:
         """The work units' score files, mapped: a question's row is read, and not the others."""
         paths = sorted((self.run / SCORES / self.scores).glob("part-*.safetensors"))

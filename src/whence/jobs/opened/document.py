@@ -45,7 +45,8 @@ class Document:
     @property
     def text(self) -> str:
         """What it says, as the tokenizer reads it back: special tokens left off."""
-        return str(self.run.tokenizer.decode(self._tokens(), skip_special_tokens=True))
+        tokens = self.run.store.document_tokens(self.number).tolist()
+        return str(self.run.tokenizer.decode(tokens, skip_special_tokens=True))
 
     def score(self, question: int = 0) -> float:
         """Its influence on an answer, in nats per copy. Positive raises it."""
@@ -83,14 +84,6 @@ class Document:
         ]
         columns = [Column("layer", "layer", "word"), Column("per_copy", "nats per copy", "influence")]
         return View(f"{self.name} → {self.run.said(question)}, by layer", columns, rows, value="per_copy")
-
-    def _tokens(self) -> list[int]:
-        store = self.run.store
-        tokens: list[int] = []
-        for sequence in store.sequences_of(self.number):
-            start = 1 if tokens else 0  # a window begins with the last token of the one before
-            tokens += [int(token) for token in store.tokens(sequence)[start:]]
-        return tokens
 
     def _shown(self, question: int) -> Shown:
         self.run.answers.question(question)

@@ -278,7 +278,10 @@ class Run:
         tokens = self.store.tokens(sequences[0])[:OPENING_TOKENS] if sequences else np.empty(0, np.int32)
         text = str(self.tokenizer.decode(tokens.tolist(), skip_special_tokens=True))
         whole = len(text) <= OPENING and len(tokens) == self.store.row(document)["tokens"]
-        return text if whole else text[:OPENING].rstrip() + " …"
+        if whole:
+            return text
+        cut = text[:OPENING] if len(text) > OPENING else text.rstrip("\ufffd")  # the last character may lack bytes
+        return cut.rstrip() + " …"
 
     def text(self) -> str:
         """What a command prints: the end of the stage that was asked for, plain."""

@@ -150,11 +150,7 @@ class _Asking:
 
     def leader(self, document: int, by_answer: NDArray[np.float64]) -> Doc:
         """A document that is here for one answer token alone."""
-        store = self.run.session.store
-        tokens: list[int] = []
-        for sequence in store.sequences_of(document):
-            piece = store.tokens(sequence).tolist()
-            tokens += piece[1:] if tokens else piece  # a window begins with the token that the one before ended on
+        tokens = self.run.session.store.document_tokens(document).tolist()
         return self._bare(document, tokens, float(by_answer.sum()))
 
     def _bare(self, document: int, tokens: Sequence[int], raw: float) -> Doc:
