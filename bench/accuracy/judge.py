@@ -7,53 +7,35 @@ fit, to solve and to score the training points. EK-FAC's fit is counted in whate
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.accuracy.exact import Exact
+from bench.accuracy.methods import DAMPING, Estimate, asked_of, fitted, queries_of, scored_by, solved_by, timed
 from bench.accuracy.tasks import SWEEP, Problem
+from bench.accuracy.wide import Wide
 from whence.curvature import Curvature
 from whence.curvature.ggn import GaussNewton
 from whence.curvature.inverse import Lissa
 from whence.curvature.inverse.exact import FEW
 from whence.data.queries import QueryBatch
-from whence.data.tensors import TensorData
 from whence.errors import WhenceError
-from whence.evaluate.pbrf import Responses, pbrf
+from whence.evaluate.pbrf import Responses
 from whence.evaluate.statistics import mean_over_queries, pearson, spearman
-from whence.influence.query import Queries
-from whence.jobs.fit import fit
 from whence.jobs.query import query_gradients
-from whence.jobs.refine import make_inverse, query_vectors, refined_queries
-from whence.jobs.score import score, self_influence
-from whence.solvers.algebra import damped, residual
-from whence.types import Gradients
+from whence.jobs.refine import make_inverse
+from whence.jobs.score import self_influence
 
-DAMPING = 0.1
 FITTED = ("diagonal", "kfac", "ekfac")
 FEW_LABELS = 10
 """Outputs up to which EK-FAC is also fitted at every label in turn, without sampling noise."""
 SOLVED = ("ekfac_refined", "astra", "lissa", "cg", "exact")
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a method said, and what it took."""
-
-    scores: Tensor
-    """Raw scores of every training sequence ``[q n]``."""
-    seconds: float
-    report: dict[str, Any] | None = None
-    """Of a solver: residuals, steps, epochs."""
 
 
 def judge(problem: Problem, say: Say) -> dict[str, Any]:
@@ -146,79 +128,6 @@ def estimates(problem: Problem, queries: list[QueryBatch], say: Say) -> tuple[di
     return found, notes
 
 
-@dataclass
-class Wide:
-    """The problem in float64: the exact solve at any damping, and PBRF in its metric."""
-
-    problem: Problem
-    ekfac: Curvature
-    unit: Exact
-    queries: list[QueryBatch]
-    seconds: float
-    """What forming the matrix took."""
-
-    @classmethod
-    def of(
-        cls, problem: Problem, ekfac: Curvature, asked: Sequence[int], *, unit: dict[str, float] | None = None
-    ) -> Wide:
-        """With a layer's mean eigenvalue as its λ at multiple 1, or what is given."""
-        model = copy.deepcopy(problem.model).double()
-        wide = replace(
-            problem,
-            trained=replace(problem.trained, model=model),
-            data=_double(problem.data),
-            test=_double(problem.test),
-        )
-        exact, seconds = timed(lambda: Exact.of(wide, ekfac.with_damping(unit or 1.0)))
-        return cls(wide, ekfac, exact, queries_of(wide.test, asked), seconds)
-
-    def scores(self, multiple: float) -> Tensor:
-        """Exact scores of every training sequence."""
-        return self.scored(lambda grads: self.unit.at(multiple).solve(grads))
-
-    def block_scores(self, multiple: float) -> Tensor:
-        """The same with what lies between layers left out."""
-        sizes = {name: block.eigenvalues.numel() for name, block in self.ekfac.blocks.items()}
-
-        def solve(grads: Gradients) -> Gradients:
-            parts = [one.at(multiple).solve(grads) for one in self.unit.blocks(sizes)]
-            return {name: solved for part in parts for name, solved in part.items()}
-
-        return self.scored(solve)
-
-    def residual(self, multiple: float) -> float:
-        """‖b − (G + Λ) x‖ / ‖b‖ of the exact answer, the worst query's: by whence's own Gauss-Newton products."""
-        problem, solve = self.problem, self.unit.at(multiple)
-        layers = self.ekfac.tracked(problem.model)
-        grads, _ = query_vectors(problem.model, layers, self.queries, range(problem.queries), problem.task)
-        product = damped(GaussNewton(problem.model, layers, problem.task, problem.data).matvec, solve.dampings)
-        return float(residual(product, grads, solve.solve(grads)).max())
-
-    def scored(self, solve: Callable[[Gradients], Gradients]) -> Tensor:
-        """Scores by any solve."""
-        problem, count = self.problem, self.problem.queries
-        layers = self.ekfac.tracked(problem.model)
-        grads, measured = query_vectors(problem.model, layers, self.queries, range(count), problem.task)
-        return scored_by(problem, self.ekfac, Queries(solve(grads), torch.zeros(count), measured, None))
-
-    def responses(self, multiple: float, points: list[int], most: int) -> Responses:
-        """PBRF, with so many gradients at most."""
-        solve = self.unit.at(multiple)
-        problem = self.problem
-        return pbrf(
-            problem.model,
-            self.ekfac.tracked(problem.model),
-            solve.dampings,
-            problem.data,
-            problem.task,
-            self.queries,
-            points,
-            inverse=solve,
-            tolerance=1e-4,
-            most=most,
-        )
-
-
 def _exact(problem: Problem, wide: Wide, found: dict[str, Estimate], notes: dict[str, str]) -> None:
     """Where whence's own exact solve has too many rows to be direct, that of `bench.accuracy.exact` stands in."""
     if "exact" in found:
@@ -284,72 +193,8 @@ def _sweep(
     }
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """What a call returns, and its processor seconds."""
-    began = time.process_time()
-    found = call()
-    return found, time.process_time() - began
-
-
-def fitted(problem: Problem, curvature: str, labels: Literal["sampled", "expected"] = "sampled") -> Curvature:
-    """A curvature at the paper's damping."""
-    return fit(
-        problem.model,
-        problem.data,
-        task=problem.task,
-        layers=problem.layers,
-        curvature=curvature,
-        damping=DAMPING,
-        labels=labels,
-    )
-
-
-def scored_by(problem: Problem, curvature: Curvature, queries: Queries) -> Tensor:
-    """Raw scores of every training sequence ``[q n]``."""
-    found = score(curvature, queries, problem.data, model=problem.model, task=problem.task)
-    assert found is not None
-    return found.total.double()
-
-
-def asked_of(problem: Problem, curvature: Curvature, queries: list[QueryBatch]) -> Queries:
-    """The queries solved by a fitted curvature."""
-    return query_gradients(curvature, problem.model, queries, task=problem.task, rank="full")
-
-
 def _inverse(problem: Problem, name: str, ekfac: Curvature) -> Any:
     return make_inverse(name, ekfac, problem.model, task=problem.task, data=problem.data)
-
-
-def solved_by(problem: Problem, inverse: Any, ekfac: Curvature, queries: list[QueryBatch]) -> Estimate:
-    """The scores by a solver, and its report."""
-
-    def run() -> tuple[Tensor, list[Any]]:
-        solved, reports = refined_queries(inverse, ekfac, problem.model, queries, task=problem.task, rank="full")
-        return scored_by(problem, ekfac, solved), reports
-
-    (scores, (report,)), spent = timed(run)
-    residuals = report.residuals.double()
-    kept = {
-        "residual": {"median": float(residuals.median()), "largest": float(residuals.max())},
-        "steps": int(report.iterations.max()),
-        "epochs": report.epochs,
-        "text": str(report),
-    }
-    return Estimate(scores, spent, kept)
-
-
-def queries_of(test: TensorData, asked: Sequence[int]) -> list[QueryBatch]:
-    """Each of some examples as a query; f is its log-likelihood."""
-    place = {sequence: number for number, sequence in enumerate(asked)}
-    return [
-        QueryBatch(batch, torch.tensor([place[int(one)] for one in batch.ids]), torch.ones(len(batch)))
-        for batch in test.gather(asked)
-    ]
-
-
-def _double(data: TensorData) -> TensorData:
-    inputs, targets = (t.double() if t.is_floating_point() else t for t in (data.inputs, data.targets))
-    return TensorData(inputs, targets, batch_size=data.batch_size, real=data.real, scored=data.scored)
 
 
 def _truth(found: Responses, seconds: float) -> dict[str, Any]:

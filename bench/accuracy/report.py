@@ -1,4 +1,4 @@
-"""The accuracy figures as pictures and a page: correlation with PBRF against processor seconds, and over damping."""
+"""The accuracy figures as a page: correlation with PBRF and with retraining, processor seconds, residuals."""
 
 from __future__ import annotations
 
@@ -6,39 +6,24 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-NAMES = {
-    "gradient_dot": "gradient dot",
-    "cosine": "cosine",
-    "diagonal": "diagonal",
-    "kfac": "K-FAC",
-    "ekfac": "EK-FAC",
-    "ekfac_expected": "EK-FAC, expected labels",
-    "ekfac_refined": "EK-FAC + 5 CG",
-    "astra": "ASTRA",
-    "lissa": "LiSSA, depth N",
-    "lissa_deep": "LiSSA, depth 5N",
-    "cg": "CG",
-    "exact": "exact",
-}
-SWEPT = {
-    "exact": "exact",
-    "ekfac_refined": "EK-FAC + 5 CG",
-    "block_diagonal": "block-diagonal",
-    "lissa": "LiSSA, depth N",
-    "ekfac_expected": "EK-FAC, expected labels",
-    "ekfac": "EK-FAC",
-    "kfac": "K-FAC",
-    "gradient_dot": "gradient dot",
-}
-ABLATED = [name for name in SWEPT if name != "exact"]
+from bench.accuracy.figures import ABLATED, NAMES, SWEPT, draw_costs, draw_dampings, draw_retrained
+
 BOTH = ("exact", "ekfac")
-COLUMNS = 4
+FITTED, SOLVED, SETTLED = "0.1", "10.0", 0.3
+"""The rule of docs/damping.md, times the mean eigenvalue: for a fitted curvature, and for what solves with the loss's
+own matrix, where it is raised tenfold until five products leave no larger residual than this."""
+DERIVED = ("concrete", "wine")
+"""The tasks that the rule was read from; on all others it is tested."""
+RULED = ("ekfac", "ekfac_refined", "exact")
 
 
 def write_report(results: dict[str, Any], folder: Path) -> None:
-    """``accuracy.svg``, ``accuracy_damping.svg`` and ``ACCURACY.md`` from accuracy.json's content."""
-    _costs(results["tasks"], folder / "accuracy.svg")
-    _dampings(results["tasks"], folder / "accuracy_damping.svg")
+    """``ACCURACY.md`` and its pictures from accuracy.json's content; those of damping are the documentation's too."""
+    images = folder.parents[1] / "docs" / "images"
+    draw_costs(results["tasks"], folder / "accuracy.svg")
+    draw_dampings(results["tasks"], images / "damping.svg")
+    if results.get("retrained"):
+        draw_retrained(results["retrained"], images / "damping_retrained.svg")
     (folder.parent / "ACCURACY.md").write_text("\n".join(_page(results)) + "\n", encoding="utf-8")
 
 
@@ -64,7 +49,7 @@ def _page(results: dict[str, Any]) -> list[str]:
         *_sweeps(tasks),
         *_pbrf_sweeps(tasks),
         *_visible(tasks),
-        *_retrained(results.get("retrained", [])),
+        *_retrained(results.get("retrained", []), tasks),
         *_studies(results.get("studies", {})),
         *_runs(tasks),
     ]
@@ -121,7 +106,8 @@ def _truths(tasks: Sequence[dict[str, Any]]) -> list[str]:
 
 def _sweeps(tasks: Sequence[dict[str, Any]]) -> list[str]:
     rows = [
-        [f"`{task['task']}`", multiple, *_cells(one["pearson_with_exact"], ABLATED), _solve(one["solves"].get("lissa"))]
+        [f"`{task['task']}`", multiple, *_cells(one["pearson_with_exact"], ABLATED)]
+        + [_solve(one["solves"].get(name)) for name in ("ekfac_refined", "lissa")]
         for task in tasks
         for multiple, one in task["sweep"].items()
     ]
@@ -130,9 +116,9 @@ def _sweeps(tasks: Sequence[dict[str, Any]]) -> list[str]:
         "",
         "Pearson with the exact solve at the same damping (times the mean eigenvalue), over all training points.",
         "",
-        "![The ablation over damping](results/accuracy_damping.svg)",
+        "![The ablation over damping](../docs/images/damping.svg)",
         "",
-        *_table(["task", "damping", *(SWEPT[name] for name in ABLATED), "LiSSA's residual"], rows),
+        *_table(["task", "damping", *(SWEPT[name] for name in ABLATED), "residual of 5 CG", "of LiSSA"], rows),
         "",
     ]
 
@@ -170,18 +156,19 @@ def _visible(tasks: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _retrained(entries: Sequence[dict[str, Any]]) -> list[str]:
+def _retrained(entries: Sequence[dict[str, Any]], tasks: Sequence[dict[str, Any]]) -> list[str]:
     if not entries:
         return []
-    rows = []
+    swept = {task["task"]: task["sweep"] for task in tasks}
+    rows, ruled = [], []
     for entry in entries:
-        found = entry["lds"]
+        task, found = f"`{entry['task']}`", entry["lds"]
         dampings = [name.split()[1] for name in found if name.startswith("ekfac ")]
-        for kind in BOTH:
-            rows.append([f"`{entry['task']}`", NAMES[kind], *(_mean(found[f"{kind} {one}"]) for one in dampings)])
-        rows.append(
-            [f"`{entry['task']}`", NAMES["gradient_dot"], _mean(found["gradient_dot"])] + [""] * (len(dampings) - 1)
-        )
+        for kind in RULED:
+            by_damping = {one: found[f"{kind} {one}"] for one in dampings}
+            rows.append([task, NAMES[kind], *map(_mean, by_damping.values())])
+            ruled.append(_ruled(entry["task"], kind, by_damping, swept[entry["task"]]))
+        rows.append([task, NAMES["gradient_dot"], _mean(found["gradient_dot"])] + [""] * (len(dampings) - 1))
     settings = entries[0]["settings"]
     return [
         "## Which damping predicts retraining",
@@ -189,9 +176,42 @@ def _retrained(entries: Sequence[dict[str, Any]]) -> list[str]:
         f"LDS: Spearman, over {settings['subsets']} random halves of the training set, between measured and predicted",
         f"f, a mean over {settings['queries']} test examples; nets retrained by the recipe they came from.",
         "",
+        "![LDS over damping](../docs/images/damping_retrained.svg)",
+        "",
         *_table(["task", "scores", *dampings], rows),
         "",
+        f"The rule of [docs/damping.md](../docs/damping.md): {FITTED} for EK-FAC; for whatever solves with the loss's",
+        f"own Gauss-Newton matrix {SOLVED}, and more where five products leave a residual above {SETTLED}. Read from",
+        f"{' and '.join(DERIVED)}; the other tasks are its test.",
+        "",
+        *_table(["task", "scores", "rule", "LDS by the rule", "best of the sweep", "lost", "at 0.1"], ruled),
+        "",
     ]
+
+
+def _ruled(task: str, kind: str, found: dict[str, Any], sweep: dict[str, Any]) -> list[str]:
+    """What the rule costs, where the best of the sweep is known."""
+    values = {one: float(entry["value"]) for one, entry in found.items()}
+    best = max(values, key=lambda one: values[one])
+    advised = FITTED if kind == "ekfac" else _settled(sweep) if kind == "ekfac_refined" else SOLVED
+    lost = f"{values[best] - values[advised]:.3f}"
+    part = "" if task in DERIVED else " (test)"
+    return [
+        f"`{task}`{part}",
+        NAMES[kind],
+        advised,
+        f"{values[advised]:.3f}",
+        f"{values[best]:.3f} at {best}",
+        lost,
+        f"{values[FITTED]:.3f}",
+    ]
+
+
+def _settled(sweep: dict[str, Any]) -> str:
+    """The least damping from `SOLVED` on at which five products have brought the residual down."""
+    high = [one for one in sweep if float(one) >= float(SOLVED)]
+    residuals = {one: sweep[one]["solves"]["ekfac_refined"]["residual"]["median"] for one in high}
+    return next((one for one, residual in residuals.items() if residual <= SETTLED), high[-1])
 
 
 def _studies(studies: dict[str, Any]) -> list[str]:
@@ -237,78 +257,13 @@ def _runs(tasks: Sequence[dict[str, Any]]) -> list[str]:
             f"sequence {made['train_loss']:.3g} in training, {made['valid_loss']:.3g} in validation. "
             f"{_residual(task)}{machine['threads']} thread of {machine['processor']}, torch {machine['torch']}."
         )
-        lines += [f"  - {NAMES[name]}: {note}" for name, note in task["notes"].items()]
+        lines += [f"  - {NAMES[name]}: {'; '.join(note.splitlines())}" for name, note in task["notes"].items()]
     return lines
 
 
 def _residual(task: dict[str, Any]) -> str:
     known = task.get("residual_of_exact")
     return "" if known is None else f"Residual of the exact solve by whence's own products: {known:.1g}. "
-
-
-def _costs(tasks: Sequence[dict[str, Any]], path: Path) -> None:
-    figure, panels, plt = _panels(tasks)
-    colours = plt.get_cmap("tab20")
-    for axis, task in panels:
-        for number, name in enumerate(NAMES):
-            if name not in task["agreement"]:
-                continue
-            mean, x = task["agreement"][name]["pearson"], task["seconds"][name]
-            below, above = mean["value"] - mean["interval"]["low"], mean["interval"]["high"] - mean["value"]
-            axis.errorbar(x, mean["value"], [[below], [above]], fmt="o", color=colours(number), ms=5, lw=1)
-        axis.axvline(task["seconds"]["pbrf"], color="0.6", ls=":")
-        axis.set(xscale="log", ylim=(-0.3, 1.04), title=task["task"])
-        axis.axhline(0, color="0.85", lw=0.8)
-    handles = [
-        plt.Line2D([], [], marker="o", ls="", color=colours(number), label=name)
-        for number, name in enumerate(NAMES.values())
-    ]
-    handles.append(plt.Line2D([], [], ls=":", color="0.6", label="PBRF's own time"))
-    _finish(figure, handles, "Pearson with PBRF", "processor seconds for all queries", path)
-    plt.close(figure)
-
-
-def _dampings(tasks: Sequence[dict[str, Any]], path: Path) -> None:
-    figure, panels, plt = _panels(tasks)
-    colours = plt.get_cmap("tab10")
-    for axis, task in panels:
-        multiples = [float(one) for one in task["sweep"]]
-        for number, name in enumerate(ABLATED):
-            heights = [one["pearson_with_exact"].get(name) for one in task["sweep"].values()]
-            known = [(x, y) for x, y in zip(multiples, heights, strict=True) if y is not None]
-            if known:
-                axis.plot(*zip(*known, strict=True), "o-", color=colours(number), ms=3, lw=1.2)
-        axis.set(xscale="log", ylim=(-0.1, 1.04), title=task["task"])
-        axis.axhline(0, color="0.85", lw=0.8)
-        axis.axvline(0.1, color="0.8", ls=":")
-    handles = [
-        plt.Line2D([], [], marker="o", color=colours(number), label=SWEPT[name]) for number, name in enumerate(ABLATED)
-    ]
-    handles.append(plt.Line2D([], [], ls=":", color="0.7", label="the paper's damping"))
-    _finish(figure, handles, "Pearson with the exact solve", "damping, times the mean eigenvalue", path)
-    plt.close(figure)
-
-
-def _panels(tasks: Sequence[dict[str, Any]]) -> tuple[Any, Iterable[tuple[Any, dict[str, Any]]], Any]:
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "whence"
-    from matplotlib import pyplot as plt
-
-    rows = -(-len(tasks) // COLUMNS)
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=(3.4 * COLUMNS, 2.7 * rows + 0.9), squeeze=False)
-    for axis in list(axes.flat)[len(tasks) :]:
-        axis.axis("off")
-    return figure, zip(axes.flat, tasks, strict=False), plt
-
-
-def _finish(figure: Any, handles: list[Any], height: str, width: str, path: Path) -> None:
-    figure.legend(handles=handles, loc="lower center", ncol=6, frameon=False)
-    figure.supylabel(height)
-    figure.supxlabel(width, y=0.11)
-    figure.tight_layout(rect=(0.01, 0.12, 1, 1))
-    figure.savefig(path, metadata={"Date": None})
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which damping predicts retraining: LDS of EK-FAC and of the exact solve at every damping, on models trained anew.
+"""Which damping predicts retraining: LDS of EK-FAC, refined and not, and of the exact solve, on models trained anew.
 
 PBRF has the damping in its definition, so that no damping can be wrong by it: more of it makes the question easier.
 What a damping is worth is seen where the question is another's: random halves of the training set, the same recipe from
@@ -12,12 +12,15 @@ from typing import Any
 
 import torch
 
-from bench.accuracy.judge import Say, Wide, fitted, queries_of, scored_by, timed
+from bench.accuracy.judge import Say
+from bench.accuracy.methods import fitted, queries_of, scored_by, solved_by, timed
 from bench.accuracy.tasks import SWEEP, Problem
+from bench.accuracy.wide import Wide
 from whence.evaluate.examples import collect
 from whence.evaluate.lds import lds
 from whence.evaluate.retrain import Bank
 from whence.jobs.query import query_gradients
+from whence.jobs.refine import make_inverse
 
 SUBSETS, QUERIES = 100, 40
 
@@ -40,6 +43,8 @@ def lds_over_damping(problem: Problem, say: Say) -> dict[str, Any]:
         damped = ekfac.with_damping(multiple)
         asked_for = query_gradients(damped, problem.model, queries, task=problem.task, rank="full")
         scores[f"ekfac {multiple}"] = scored_by(problem, damped, asked_for)
+        refined = make_inverse("ekfac_refined", damped, problem.model, task=problem.task, data=problem.data)
+        scores[f"ekfac_refined {multiple}"] = solved_by(problem, refined, damped, queries).scores
         scores[f"exact {multiple}"] = wide.scores(multiple)
     trained = problem.trained
     bank = Bank(problem.model, problem.task, collect(problem.data), trained.recipe, start=lambda _: trained.start)

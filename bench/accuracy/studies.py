@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.accuracy.judge import Say, Wide, asked_of, fitted, queries_of, scored_by, solved_by
+from bench.accuracy.judge import Say
+from bench.accuracy.methods import asked_of, fitted, queries_of, scored_by, solved_by
 from bench.accuracy.tasks import PROBLEMS, Problem, mlp
 from bench.accuracy.training import SGD, train
+from bench.accuracy.wide import Wide
 from whence.curvature.ggn import GaussNewton
 from whence.curvature.inverse import Lissa
 from whence.errors import WhenceError

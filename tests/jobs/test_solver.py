@@ -104,6 +104,16 @@ def test_a_solve_that_stops_short_says_so(settings, monkeypatch, tmp_path):
     assert "; stopped at 7 products, short of the tolerance of 1e-09" in found.text()
 
 
+def test_a_residual_that_says_the_scores_are_worse_than_unsolved_comes_with_advice(done):
+    (settled,) = done.answers.solved
+    assert settled.advice is None
+
+    far = replace(settled, solver="ekfac_refined", residual=3.9).advice
+    assert "raise --damping (10, then 100)" in far
+    assert "--solver cg" in far
+    assert "--solver cg" not in replace(settled, solver="cg", residual=3.9).advice
+
+
 def test_the_names_are_those_of_the_estimators():
     assert get_args(SolverName) == ("fitted", *INVERSES)
 

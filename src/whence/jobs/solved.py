@@ -42,6 +42,8 @@ METHODS = {
     "lissa": "Gauss-Newton (LiSSA)",
 }
 """What a report calls an influence, by curvature or solver."""
+SETTLED = 0.3
+"""Relative residual up to which five products have all but reached the exact answer: see docs/damping.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,17 @@ class Solved:
             products=float(report.products),
             epochs=float(report.epochs),
             notes=report.notes,
+        )
+
+    @property
+    def advice(self) -> str | None:
+        """What to do where the answer is far from solved: its scores may then be worse than the fitted curvature's."""
+        if self.residual <= SETTLED:
+            return None
+        more = "" if self.solver == "cg" else ", or go on with --solver cg"
+        return (
+            f"a residual of {self.residual:.2g} is far from solved, and the scores may be worse than the fitted "
+            f"curvature's own: raise --damping (10, then 100) until it is under {SETTLED}{more}"
         )
 
     def __str__(self) -> str:
@@ -126,6 +139,8 @@ def keep_queries(session: Session, path: Path) -> dict[str, Any]:
     solved = [Solved.of(report) for report in reports]
     for one in solved:
         session.log.note(str(one))
+        if one.advice is not None:
+            session.log.note(one.advice)
     return {"solved": [one.to_dict() for one in solved]} if solved else {}
 
 

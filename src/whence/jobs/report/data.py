@@ -112,6 +112,7 @@ def _solves(run: Run) -> list[str]:
     return [
         f"{_sentence(str(one))}, preconditioned by {METHODS[run.session.curvature.name]}. Self-influence and what is "
         "divided by it are the fitted curvature's."
+        + ("" if one.advice is None else f" {_sentence(one.advice)}.")
         for one in run.answers.solved
     ]
 
