@@ -95,6 +95,24 @@ def test_searching_and_choosing_by_column(go):
     assert opened.complaints == []
 
 
+def test_documents_are_sorted_by_influence_on_a_question_of_choice(go, run):
+    page = go("documents?q=paris").page
+    page.get_by_label("Order").select_option(label="lowers the answer")
+    page.get_by_label("Answer to sort by").select_option(index=2)
+    page.get_by_role("button", name="Find").click()
+    assert "once upon" in page.locator(".found").first.inner_text()
+    shown = [place.split(" · ")[0] for place in page.locator(".hit .from").all_inner_texts()]
+    whole = [row["where"] for row in run.bottom(DOCUMENTS, 2) if "paris" in row["text"].lower()]
+    assert shown == whole
+
+
+def test_a_page_beyond_the_last_leads_to_the_last(go):
+    page = go("question/1?page=99").page
+    assert page.locator(".pager:has-text('of 3')").count() == 0
+    page.locator(".empty a").click()
+    assert page.locator(".hit").count() == DOCUMENTS % 50
+
+
 def test_paging_through_a_ranking_to_its_other_end(go):
     page = go("question/1").page
     page.get_by_role("link", name="last »").click()

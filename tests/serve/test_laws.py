@@ -1,19 +1,29 @@
 """What a page says is what the run holds: searches against scans, documents against the matrix of scores, rankings."""
 
+import json
 import re
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.jobs.conftest import toy
 from tests.serve.conftest import ASKED, DOCUMENTS, PAIRS, rows
 
+import whence as wh
+from whence.jobs.opened.shown import read_shown
+from whence.jobs.run import run as job
 from whence.jobs.serve.columns import Chosen, chosen_of, columns_of, documents_of
+from whence.jobs.serve.document import text_of, values_of
 from whence.jobs.serve.explored import Explored, Wanted
 from whence.jobs.serve.order import PAGE, Ranking, moved_by, slice_of
 from whence.jobs.serve.search import TextIndex, fold, words_of
+from whence.jobs.settings import RunSettings
+
+__all__ = ["toy"]
 
 
 @pytest.fixture(scope="module")
@@ -247,11 +257,79 @@ def test_layers_and_tokens_that_were_kept_add_up_to_the_score(explored, run):
 
 def test_tokens_that_were_kept_are_those_of_the_report(explored, run):
     """Where the report explains a document, its positions carry what the pass kept of them."""
-    from whence.jobs.opened.shown import read_shown
-
     document = run.top(1, 0)[0]["document"]
     shown = read_shown(run.answers.folder, 0, document)
 
     np.testing.assert_allclose(
         run.answers.tokens_of(0, document, run.store), shown.by_token, atol=1e-4 * abs(shown.by_token).max()
     )
+
+
+@pytest.fixture(scope="module")
+def windowed(toy, tmp_path_factory):
+    """A run in which one document, number 23, is longer than the context: it is read in windows."""
+    folder = tmp_path_factory.mktemp("windowed") / "run"
+    settings = RunSettings(
+        model=str(toy / "model"),
+        train=str(toy / "train.jsonl"),
+        query=str(toy / "ask.jsonl"),
+        by=("token", "layer"),
+        top=24,
+    )
+    job(folder, settings)
+    return wh.open(folder)
+
+
+def test_a_document_of_several_windows_has_one_text_and_one_score(windowed, toy):
+    answers, store, explored = windowed.answers, windowed.store, Explored(windowed.folder)
+    long = 23
+    said = json.loads((toy / "train.jsonl").read_text().splitlines()[long])["text"]
+    assert len(store.sequences_of(long)) > 1
+    assert explored.text.ready(60)
+    assert explored.text.reader.text(long) == said
+    assert long in explored.text.find(words_of(f'"{said}"')).documents
+    for question in range(3):
+        raw, shown = windowed.raw(question)[long], read_shown(answers.folder, question, long)
+        tokens = answers.tokens_of(question, long, store)
+        assert shown.tokens == store.document_tokens(long).tolist()
+        assert tokens.sum() == pytest.approx(raw, rel=1e-4)
+        assert answers.layers_of(question, long, store).sum() == pytest.approx(raw, rel=1e-4)
+        np.testing.assert_allclose(tokens, shown.by_token, atol=1e-4 * abs(shown.by_token).max())
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_parts_of_a_long_text_are_the_whole(explored, monkeypatch, kept):
+    """Cut where the tokens are, coloured or not; a character whose bytes are parted is shown by its bytes."""
+    document, answers = 0, explored.asked(None)
+    values = values_of(explored, answers, 0, document) if kept else None
+    whole = text_of(explored, document, 1, values, None)
+    monkeypatch.setattr("whence.jobs.serve.document.PART", 7)
+    parts = [text_of(explored, document, part, values, None) for part in range(1, -(-whole.total // 7) + 1)]
+
+    assert "".join(token.text for part in parts for token in part.tokens) == PAIRS["en"]
+    assert [part.start for part in parts] == list(range(0, whole.total, 7))
+    assert parts[-1].stop == whole.total == whole.stop
+    if kept:
+        assert [token for part in parts for token in part.tokens] == whole.tokens
+        assert {token.style for token in whole.tokens} & {"p8", "n8"}
+
+
+def test_many_ask_at_once(served):
+    """Readers of the files below are not all made for several threads."""
+    pages = [
+        "",
+        "documents?q=paris",
+        "document/5",
+        "question/1",
+        "documents?c1=0&sort=raises",
+        "question/0?q=1",
+        "progress",
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        one_by_one = {page: served.of(page).text for page in pages}
+        together = list(pool.map(lambda page: (page, served.of(page)), pages * 6))
+
+    assert {answer.status for _, answer in together} == {200}
+    for page, answer in together:
+        if page not in ("", "progress"):  # they say how long ago a job spoke
+            assert answer.text == one_by_one[page]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from whence.jobs.serve.order import Moved
 from whence.jobs.serve.question import Said, said_of
 from whence.report.excerpt import shown_on_tokens, standing
 from whence.report.numbers import largest, level, level_class, signed
-from whence.report.pieces import display, surface
+from whence.report.pieces import Piece, display, surface
 
 PART = 2000
 """Tokens of a page."""
@@ -116,19 +117,25 @@ def text_of(explored: Explored, document: int, part: int, values: Values | None,
     chosen = view if view in views else views[0] if views else None
     every = values.by_view[chosen] if values is not None and chosen is not None else []
     top = largest(every)
-    tokens: list[Token] = []
-    for k, piece in enumerate(pieces):
-        value = every[start + k] if every else 0.0
-        style = " ".join(filter(None, [level_class(level(value, top)), piece.kind]))
-        if not every:
-            if tokens and tokens[-1].style == style and not piece.kind:
-                tokens[-1] = Token(tokens[-1].text + piece.text, style)
-            else:
-                tokens.append(Token(piece.text, style))
-            continue
-        title = f"{signed(value)} nats per copy" + (f" · bytes {piece.raw}" if piece.raw else "")
-        tokens.append(Token(piece.text, style, title))
+    tokens = _coloured(pieces, every[start:], top) if every else _plain(pieces)
     return Text(tokens, start, start + len(some), len(ids), chosen, views, top)
+
+
+def _coloured(pieces: Sequence[Piece], values: Sequence[float], top: float) -> list[Token]:
+    """Every token by itself, with its value; later bytes of a character keep a place for theirs."""
+    found = []
+    for piece, value in zip(pieces, values, strict=False):
+        later = piece.kind == "bytes" and not piece.read
+        style = filter(None, [level_class(level(value, top)), piece.kind, "later" if later else ""])
+        title = f"{signed(value)} nats per copy" + (f" · bytes {piece.raw}" if piece.raw else "")
+        found.append(Token(piece.read, " ".join(style), title))
+    return found
+
+
+def _plain(pieces: Sequence[Piece]) -> list[Token]:
+    """The text, special tokens apart from the rest."""
+    runs = groupby(pieces, lambda piece: "special" if piece.kind == "special" else "")
+    return [Token("".join(piece.read for piece in run), style) for style, run in runs]
 
 
 def layers_of(answers: Answers, values: Values | None) -> list[Layer]:

@@ -32,6 +32,9 @@ RANKINGS = 4
 Sort = Literal["match", "data", "raises", "lowers", "longest", "shortest"]
 
 
+BY_INFLUENCE: tuple[Sort, ...] = ("raises", "lowers")
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Which documents, and in which order."""
@@ -153,7 +156,7 @@ class Explored:
         """Documents in the order that is wanted; of a search, perhaps only those that were found."""
         if wanted.sort == "match" and hits is not None:
             return hits.documents[np.argsort(-hits.match, kind="stable")]
-        if wanted.sort in ("raises", "lowers"):
+        if wanted.sort in BY_INFLUENCE:
             if answers is None:
                 raise InvalidSetting("nothing was asked of this run yet", hint="sort in the order of the data")
             ranking = self.ranking(answers, wanted.question)

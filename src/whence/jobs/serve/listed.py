@@ -10,7 +10,7 @@ from typing import Any, get_args
 from whence.errors import InvalidSetting
 from whence.jobs.opened import Answers
 from whence.jobs.serve.columns import Column, chosen_of, names_of, words_for
-from whence.jobs.serve.explored import Explored, Sort, Wanted
+from whence.jobs.serve.explored import BY_INFLUENCE, Explored, Sort, Wanted
 from whence.jobs.serve.gate import Refused
 from whence.jobs.serve.order import Ranking, Slice, slice_of
 from whence.jobs.summary import place
@@ -109,7 +109,7 @@ def listed(explored: Explored, answers: Answers | None, values: Mapping[str, str
     found = explored.documents(wanted, answers)
     some = slice_of(found.tolist(), page)
     ranking = None
-    if answers is not None and wanted.sort in ("raises", "lowers"):
+    if answers is not None and wanted.sort in BY_INFLUENCE:
         ranking = explored.ranking(answers, wanted.question)
     scores = [None if ranking is None else float(ranking.per_copy[document]) for document in some.items]
     rows = [

@@ -19,6 +19,7 @@ from whence.artifacts.manifest import Manifest
 from whence.errors import ArtifactError, WhenceError
 from whence.jobs.opened import answers_of
 from whence.jobs.prepare import FOLDER as DATA
+from whence.jobs.report.provenance import model_name
 from whence.jobs.serve.progress import Progress, progress_of
 from whence.jobs.settings import RunSettings
 from whence.jobs.summary import short
@@ -131,7 +132,7 @@ def _line(found: Found) -> Line:
     return Line(
         found,
         "working" if working else "answered" if answers else "unfinished",
-        model=Path(settings.model).name,
+        model=model_name(settings.model),
         data=Path(settings.train).name,
         documents=documents,
         questions=sum(len(one.questions) for one in answers),

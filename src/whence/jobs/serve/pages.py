@@ -10,7 +10,7 @@ import numpy as np
 from whence.jobs.opened import Answers
 from whence.jobs.serve import document as of_document
 from whence.jobs.serve.columns import copies_of
-from whence.jobs.serve.explored import Explored
+from whence.jobs.serve.explored import BY_INFLUENCE, Explored
 from whence.jobs.serve.listed import Row, listed, only, row_of, wanted_of, whole
 from whence.jobs.serve.listing import Line
 from whence.jobs.serve.order import Slice, moved_by, scores_of, slice_of
@@ -70,6 +70,7 @@ def documents(explored: Explored, answers: Answers | None, values: Values) -> Co
         "list": listed(explored, answers, values, wanted),
         "answers": answers,
         "questions": [said_of(answers, number) for number in offered] if answers is not None else [],
+        "by": said_of(answers, wanted.question) if answers is not None and wanted.sort in BY_INFLUENCE else None,
         "path": "documents",
         "all": explored.store.documents,
     }

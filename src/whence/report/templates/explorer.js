@@ -60,7 +60,8 @@
   // An address says what was asked, and not what was left empty.
   for (const form of all("form"))
     form.addEventListener("submit", () => {
-      const empty = [...form.elements].filter((one) => one.name && !one.value.trim());
+      const bySort = !form.elements.sort || ["raises", "lowers"].includes(form.elements.sort.value);
+      const empty = [...form.elements].filter((one) => one.name && (!one.value.trim() || (one.name === "by" && !bySort)));
       for (const one of empty) one.disabled = true;
       setTimeout(() => empty.forEach((one) => (one.disabled = false)));
     });
