@@ -29,7 +29,7 @@ PAIRS = {
     "long": "Rindfleischetikettierungsüberwachungsaufgaben" * 3,
     "html": HOSTILE,
 }
-ASKED = ["the capital of France is", "フランスの首都は", "once upon"]
+ASKED = ["the capital of France is", "フランスの首都は", "once upon a time there was a kind"]
 ANSWERS = [" Paris", "パリ", HOSTILE[:24]]
 DOCUMENTS = 126
 
