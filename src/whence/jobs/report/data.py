@@ -111,8 +111,7 @@ def _solves(run: Run) -> list[str]:
     """How well the questions were solved, where another than the fitted curvature did it."""
     return [
         f"{_sentence(str(one))}, preconditioned by {METHODS[run.session.curvature.name]}. Self-influence and what is "
-        "divided by it are the fitted curvature's."
-        + ("" if one.advice is None else f" {_sentence(one.advice)}.")
+        "divided by it are the fitted curvature's." + ("" if one.advice is None else f" {_sentence(one.advice)}.")
         for one in run.answers.solved
     ]
 
