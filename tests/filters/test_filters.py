@@ -37,6 +37,15 @@ def bm25_by_the_book(query, document, documents, k1=1.2, b=0.75):
 BY_HAND = {"tfidf": tfidf_by_the_paper, "bm25": bm25_by_the_book}
 
 
+def test_one_count_serves_every_filter():
+    documents, query = [[1, 2, 2], [], [2, 3], [5]], [2, 5, 5]
+    counted = BM25().fit(documents)
+    for made in FILTERS.values():
+        shared, own = made().counted_by(counted), made().fit(documents)
+        assert shared.scores(query).tolist() == own.scores(query).tolist()
+        assert shared.documents == 4
+
+
 def test_every_filter_has_a_formula_to_be_checked_against():
     assert set(BY_HAND) == set(FILTERS)
 

@@ -77,7 +77,7 @@ def test_answer_tokens_stand_in_the_order_of_the_answer_and_in_no_larger_batches
 
 
 def test_too_many_answer_tokens_are_refused_before_anything_is_read(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("whence.jobs.session.MOST_ANSWER_TOKENS", 5)
+    monkeypatch.setattr("whence.jobs.questions.MOST_ANSWER_TOKENS", 5)
     with pytest.raises(InvalidSetting, match="the answers have 9 tokens"):
         run(tmp_path / "r", replace(settings, by=("answer",)), questions=QUESTIONS)
     assert not (tmp_path / "r").exists()

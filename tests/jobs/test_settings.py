@@ -90,6 +90,13 @@ def test_a_file_may_say_half_and_the_flags_the_rest(tmp_path):
         ({"ask": "Who?", "answer": ""}, "answer is empty"),
         ({"ask": "Who?", "answer": "Ada", "query": "q.jsonl"}, "both given"),
         ({"rather_than": "Bob"}, "rather_than is given without"),
+        ({"filter": "tf-idf:10"}, 'no filter is called "tf-idf"'),
+        ({"filter": ""}, 'no filter is called ""'),
+        ({"filter": "bm25:0"}, "filter = bm25:0 must say how many documents to keep, at least 1"),
+        ({"filter": "bm25:-5"}, "at least 1"),
+        ({"filter": "bm25:"}, "at least 1"),
+        ({"filter": "tfidf:1e4"}, "at least 1"),
+        ({"filter": 10}, "filter must be text, not 10"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(values, message):
@@ -97,6 +104,16 @@ def test_what_cannot_be_honoured_is_refused_by_name(values, message):
         settings(**values)
 
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("given", "near"), [("tf-idf", "tfidf"), ("BM25:5", "bm25"), ("bm52", "bm25"), ("nome", "none")]
+)
+def test_an_unknown_filter_is_refused_with_the_nearest(given, near):
+    with pytest.raises(InvalidSetting) as caught:
+        settings(filter=given)
+
+    assert caught.value.hint == f'did you mean "{near}"?'
 
 
 @pytest.mark.parametrize("content", [b"model = ", b"\xff\xfe", b"model = 'a'\nmodel = 'b'"])

@@ -7,7 +7,9 @@ import json
 import pytest
 import torch
 
+from whence.jobs import filter_setting
 from whence.jobs import fit as fitting
+from whence.jobs.filter_setting import FilterSetting
 from whence.jobs.fit import fit
 from whence.jobs.plan import plan_for
 from whence.jobs.plan.costs import Shape
@@ -183,6 +185,26 @@ def test_more_samples_cost_more_passes(model, data):
     assert row(thrice, "fit: eigenvalues").passes == 3
     assert row(thrice, "fit: eigenvalues").operations == pytest.approx(3 * row(once, "fit: eigenvalues").operations)
     assert row(thrice, "fit: moments").operations < 3 * row(once, "fit: moments").operations
+
+
+def test_a_filter_leaves_the_rest_out_of_the_scoring_pass(planned, model, data, parts, monkeypatch):
+    asked, work = Workload.of_queries(parts, 5), Workload.of(data)
+    monkeypatch.setattr(filter_setting, "CONTROL", 6)
+    some = plan_for(model, work, TASK, queries=asked, rank=planned.rank or "full", filter=FilterSetting("bm25", 6))
+    every = plan_for(model, work, TASK, queries=asked, rank=planned.rank or "full", filter=FilterSetting("tfidf", 96))
+    assert some.scored == 6 * 5 + 6
+    assert row(some, "score").sequences == 36
+    assert row(some, "score").passes == 0
+    assert 0.3 < row(some, "score").operations / row(planned, "score").operations < 0.6
+    assert some.disk["scores"] < planned.disk["scores"]
+    assert row(some, "fit: moments").operations == row(planned, "fit: moments").operations
+    assert "at most 36 of 96 documents, BM25's first 6 for each question" in some.text()
+    assert "repeat the question's words" in some.text()
+    assert some.to_dict()["filter"] == "bm25:6"
+    assert row(every, "score").operations == row(planned, "score").operations
+    assert (every.scored, planned.scored) == (96, 96)
+    assert "scored: all 96 of 96" in every.text()
+    assert "filter" not in planned.text()
 
 
 def test_a_plan_says_it_in_words_and_in_json(planned):

@@ -104,6 +104,10 @@ Rank = Annotated[
 ]
 Dtype = Annotated[Literal["float32", "bfloat16", "float64"] | None, flag("dtype", None, "What the model computes in")]
 Limit = Annotated[int | None, flag("limit", "INT", "Read only so many training documents")]
+Filter = Annotated[
+    str | None,
+    flag("filter", "NAME[:N]", "Score each question on its first N documents alone, by words: tfidf:10000, bm25:1000"),
+]
 Top = Annotated[int | None, flag("top", "INT", "Documents shown at either end of the ranking")]
 By = Annotated[
     list[Literal["layer", "token", "answer"]] | None,

@@ -26,6 +26,7 @@ def plan(
     rank: flags.Rank = None,
     dtype: flags.Dtype = None,
     limit: flags.Limit = None,
+    filter: flags.Filter = None,  # noqa: A002
     top: flags.Top = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
@@ -59,6 +60,7 @@ def plan(
         rank=rank,
         dtype=dtype,
         limit=limit,
+        filter=filter,
         top=top,
     )
     from whence.jobs.plan import plan as job

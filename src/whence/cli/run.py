@@ -27,6 +27,7 @@ def run(
     dtype: flags.Dtype = None,
     by: flags.By = None,
     limit: flags.Limit = None,
+    filter: flags.Filter = None,  # noqa: A002
     top: flags.Top = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
@@ -67,6 +68,7 @@ def run(
         dtype=dtype,
         by=by,
         limit=limit,
+        filter=filter,
         top=top,
     )
     from whence.jobs.run import run as job

@@ -18,6 +18,7 @@ def score(
     damping: flags.Damping = None,
     rank: flags.Rank = None,
     by: flags.By = None,
+    filter: flags.Filter = None,  # noqa: A002
     top: flags.Top = None,
     units: flags.Units = None,
     settings: flags.Settings = None,
@@ -31,6 +32,7 @@ def score(
 
     Examples:
       whence score runs/toy --query questions.jsonl --by layer
+      whence score runs/toy --query questions.jsonl --filter tfidf:10000
       whence score runs/toy --ask "Who wrote it?" --answer " Ada." --rather-than " Bob."
     """
     folder, chosen = flags.gather(
@@ -44,6 +46,7 @@ def score(
         damping=damping,
         rank=rank,
         by=by,
+        filter=filter,
         top=top,
     )
     from whence.jobs.run import run as job

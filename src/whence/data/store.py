@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from whence.artifacts import Manifest, claim, finished, mark_finished
@@ -33,6 +32,7 @@ from whence.data.encode import Encoded, Tokenizer, encode_all
 from whence.data.packing import Pack, Windower, apart, in_windows
 from whence.data.plan import Plan, make_plan
 from whence.data.rows import row_name
+from whence.data.selection import Selection
 from whence.data.shards import SHARD_TOKENS, Shards, ShardWriter
 from whence.data.table import NAME as TABLE
 from whence.data.table import Table, TableWriter
@@ -188,18 +188,11 @@ class TokenStore:
 
     def batches(self, unit: int) -> Iterator[Batch]:
         for rows in self.plan.batches(unit):
-            yield self._batch(rows)
+            yield self.batch_of(rows)
 
     def gather(self, sequences: Sequence[int] | NDArray[Any]) -> Iterator[Batch]:
-        chosen = np.unique(np.asarray(sequences, np.int64))
-        if not len(chosen):
-            return
-        rows = np.unique(np.searchsorted(self.windows, chosen, side="right") - 1)
-        plan = make_plan(self.row_lengths[rows], self.plan.batch_tokens, units=1)
-        for some in plan.batches(0):
-            batch = self._batch(rows[some])
-            wanted = np.isin(batch.ids.numpy(), chosen)
-            yield batch if wanted.all() else batch.rows(torch.from_numpy(wanted))
+        if len(sequences):
+            yield from Selection(self, sequences, units=1).batches(0)
 
     @cached_property
     def row_lengths(self) -> NDArray[np.int64]:
@@ -244,7 +237,8 @@ class TokenStore:
         """``documents.parquet`` as a table."""
         return self._table.arrow()
 
-    def _batch(self, rows: NDArray[np.int64]) -> Batch:
+    def batch_of(self, rows: NDArray[np.int64]) -> Batch:
+        """Some rows of the plan as one batch: a sequence each, or all the parts of a window."""
         members = [range(self.windows[row], self.windows[row + 1]) for row in rows]
         ids = np.concatenate([np.asarray(one, np.int64) for one in members])
         pieces = [self.piece(int(sequence)) for sequence in ids]

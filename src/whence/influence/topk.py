@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 class TopK:
     """The ``k`` highest and ``k`` lowest of the scores seen so far, for one query.
 
-    Ties go to the lower number, so that the result does not depend on the order of merging.
+    Ties go to the lower number, so that the result does not depend on the order of merging. What was not scored, NaN,
+    is at neither end: there may be fewer than ``k``.
 
     Example:
         >>> top = TopK.of(np.array([0.5, -1.0, 2.0]), k=2)
@@ -40,6 +41,8 @@ class TopK:
 
     @classmethod
     def _best(cls, k: int, numbers: NDArray[np.int64], values: NDArray[np.float64]) -> TopK:
+        scored = ~np.isnan(values)
+        numbers, values = numbers[scored], values[scored]
         down, up = np.lexsort((numbers, -values))[:k], np.lexsort((numbers, values))[:k]
         return cls(k, numbers[down], numbers[up], values[down], values[up])
 

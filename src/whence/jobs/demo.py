@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from whence.curvature import Curvature
-from whence.data.filters import FILTERS
+from whence.data.filters import BM25
 from whence.data.queries import QueryBatch, ask, encode_queries
 from whence.demo import Question, paths, read_questions
 from whence.evaluate.recall import RecallTable, recall_table
@@ -28,7 +28,6 @@ from whence.jobs.log import Log
 from whence.jobs.opened import Run, by_document
 from whence.jobs.query import query_gradients
 from whence.jobs.report import write_report
-from whence.jobs.report.corpus import document_tokens
 from whence.jobs.report.planted import Planted
 from whence.jobs.run import run
 from whence.jobs.score import score, self_influence
@@ -161,7 +160,7 @@ def scores_of_every_method(run: Run, facts: Sequence[Question], log: Log) -> dic
     own = self_influence(identity, store, model=model, task=task, log=log)
     assert own is not None
     norms = np.sqrt(np.maximum(by_document(own[None].numpy(), store), 1e-30))
-    bm25 = FILTERS["bm25"]().fit(document_tokens(store))
+    bm25 = BM25().counted_by(session.counted)
     words = [session.tokenizer(q.prompt + q.completion, add_special_tokens=False)["input_ids"] for q in facts]
     return {
         "ekfac": raw["ekfac"],

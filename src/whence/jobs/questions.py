@@ -6,10 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from whence.data.queries import Query, ask, read_queries
+from whence.data.queries import AnswerTokens, Query, QueryBatch, ask, by_answer, read_queries
+from whence.errors import InvalidSetting
 from whence.jobs.settings import RunSettings
 
 NAME = "questions.jsonl"
+MOST_ANSWER_TOKENS = 2048
+"""Answer tokens taken as queries of their own: so many meet a sequence of a few hundred tokens at about the cost of the
+pass itself, and beyond it they are most of the cost."""
 _FIELDS = {"id", "prompt", "completion", "text", "chosen", "rejected"}
 
 
@@ -23,6 +27,22 @@ def asked_in(settings: RunSettings) -> list[Query]:
     if settings.ask is not None and settings.answer is not None:
         asked.append(ask(settings.ask, settings.answer, settings.rather_than, id="asked"))
     return asked
+
+
+def answer_tokens(parts: Sequence[QueryBatch]) -> AnswerTokens:
+    """The answers' tokens as queries of their own.
+
+    Raises:
+        InvalidSetting: If they are too many to be met in one pass.
+    """
+    tokens = by_answer(parts)
+    if len(tokens) > MOST_ANSWER_TOKENS:
+        raise InvalidSetting(
+            f"the answers have {len(tokens):,} tokens, each a query of its own with by = answer, and one pass "
+            f"takes {MOST_ANSWER_TOKENS:,}",
+            hint="ask fewer questions at once, about shorter answers, or leave out --by answer",
+        )
+    return tokens
 
 
 def unlike_the_data(questions: Sequence[Query], shapes: Mapping[str, int]) -> str | None:

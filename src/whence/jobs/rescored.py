@@ -39,8 +39,14 @@ class Rescored:
     """Raw influence of every document on every question, ``[q documents]``, its ends at full rank."""
 
     raw: NDArray[np.float64]
+    """NaN where a filter left a document out: it was not scored, which is not a score of 0."""
     again: NDArray[np.bool_]
     """Which were scored again."""
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """Which documents a question is ranked on, ``[q documents]``; all of them without a filter."""
+        return ~np.isnan(self.raw)
 
 
 def rescored(session: Session, first: NDArray[np.float64]) -> Rescored:

@@ -217,12 +217,12 @@ def _together(values: Tensor, of: Int64[Tensor, " k"] | None, dim: int) -> Tenso
 
 
 def _scores(parts: Sequence[dict[str, Tensor]], data: Data, layers: tuple[str, ...]) -> Scores:
-    """Units put together, in the order of sequence numbers."""
+    """Units put together, in the order of sequence numbers; NaN where a selection of the data left a sequence out."""
     first, sequences = parts[0], data.sequences
-    total = first["total"].new_zeros(first["total"].shape[0], sequences)
-    by_layer = first["by_layer"].new_zeros(*first["by_layer"].shape[:2], sequences) if "by_layer" in first else None
+    total = first["total"].new_full((first["total"].shape[0], sequences), torch.nan)
+    by_layer = total.new_full((*first["by_layer"].shape[:2], sequences), torch.nan) if "by_layer" in first else None
     by_token: dict[int, Tensor] | None = {} if "by_token" in first else None
-    by_answer = first["by_answer"].new_zeros(len(first["by_answer"]), sequences) if "by_answer" in first else None
+    by_answer = total.new_full((len(first["by_answer"]), sequences), torch.nan) if "by_answer" in first else None
     for part in parts:
         total[:, part["sequence"]] = part["total"]
         if by_answer is not None:

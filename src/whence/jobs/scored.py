@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scores:
-    """Raw influence of every sequence on every query, and its parts. Positive raises the query's measurement."""
+    """Raw influence of every sequence on every query, and its parts. Positive raises the query's measurement.
+
+    NaN, and null in tables, is a sequence that was not scored.
+    """
 
     total: Float[Tensor, "q n"]
     by_layer: Float[Tensor, "l q n"] | None = None
@@ -79,8 +82,8 @@ class Scores:
             {
                 "query": np.repeat(np.arange(q), n),
                 "sequence": np.tile(np.arange(n), q),
-                "raw": _flat(self.total),
-                **{name: _flat(part) for name, part in parts.items()},
+                "raw": pa.array(_flat(self.total), from_pandas=True),
+                **{name: pa.array(_flat(part), from_pandas=True) for name, part in parts.items()},
             }
         )
 

@@ -18,12 +18,16 @@ from whence.artifacts.fingerprint import model_fingerprint, settings_fingerprint
 from whence.artifacts.folder import accepts, claim, finished, mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.curvature import Curvature
-from whence.data.queries import AnswerTokens, Query, QueryBatch, by_answer, encode_queries
+from whence.data.filters import BM25, Filter
+from whence.data.queries import AnswerTokens, Query, QueryBatch, encode_queries
+from whence.data.selection import Selection
 from whence.data.store import TokenStore
 from whence.errors import InvalidSetting
 from whence.influence.query import Queries
 from whence.jobs.adapter import compare_losses
 from whence.jobs.documents import document_self_influence, self_folder
+from whence.jobs.filter_setting import FilterSetting
+from whence.jobs.filtered import Filtered, document_tokens, filtered
 from whence.jobs.fit import fit, fit_settings
 from whence.jobs.log import Log
 from whence.jobs.model import base_model, put_adapter, refuse_idle
@@ -31,7 +35,7 @@ from whence.jobs.prepare import count_sequences, prepare
 from whence.jobs.progress import Unfinished, check_units, together
 from whence.jobs.query import load_queries, resolve_rank
 from whence.jobs.questions import NAME as QUESTIONS
-from whence.jobs.questions import as_jsonl, asked_in
+from whence.jobs.questions import answer_tokens, as_jsonl, asked_in
 from whence.jobs.score import score
 from whence.jobs.scored import Scores
 from whence.jobs.settings import RunSettings
@@ -44,10 +48,6 @@ from whence.tasks import CausalLM
 from whence.world import World
 
 SCHEMA = 1
-
-MOST_ANSWER_TOKENS = 2048
-"""Answer tokens taken as queries of their own: so many meet a sequence of a few hundred tokens at about the cost of the
-pass itself, and beyond it they are most of the cost."""
 
 
 class Session:
@@ -196,21 +196,8 @@ class Session:
 
     @cached_property
     def answer(self) -> AnswerTokens | None:
-        """The answers' tokens as queries of their own, where their scores are to be kept.
-
-        Raises:
-            InvalidSetting: If they are too many to be met in one pass.
-        """
-        if "answer" not in self.settings.by:
-            return None
-        tokens = by_answer(self.parts)
-        if len(tokens) > MOST_ANSWER_TOKENS:
-            raise InvalidSetting(
-                f"the answers have {len(tokens):,} tokens, each a query of its own with by = answer, and one pass "
-                f"takes {MOST_ANSWER_TOKENS:,}",
-                hint="ask fewer questions at once, about shorter answers, or leave out --by answer",
-            )
-        return tokens
+        """The answers' tokens as queries of their own, where their scores are to be kept; refuses too many."""
+        return answer_tokens(self.parts) if "answer" in self.settings.by else None
 
     @cached_property
     def asked(self) -> str:
@@ -218,7 +205,28 @@ class Session:
         asked = {"questions": self._texts, "damping": str(self.curvature.damping), "rank": self.rank}
         asked |= {} if self.answer is None else {"by": "answer"}
         asked |= {} if self.settings.solver == "fitted" else {"solver": self.settings.solver}
+        asked |= {} if self.filter is None else {"filter": str(self.filter), "seed": self.settings.seed}
         return settings_fingerprint(asked)[:12]
+
+    @property
+    def filter(self) -> FilterSetting | None:
+        """Which documents each question is scored on; None where that is all of them."""
+        return FilterSetting.parse(self.settings.filter)
+
+    @cached_property
+    def counted(self) -> Filter:
+        """Which token occurs in which document: counted once, for whichever filter asks."""
+        return BM25().fit(document_tokens(self.store))
+
+    @cached_property
+    def filtered(self) -> Filtered | None:
+        """What the filter keeps of each question, and the control sample."""
+        return None if self.filter is None else filtered(self, self.filter)
+
+    @cached_property
+    def scored_data(self) -> TokenStore | Selection:
+        """What is read to be scored: the data, or what the filter keeps of them for any question."""
+        return self.store if self.filtered is None else self.filtered.selection(self.store)
 
     @property
     def questions_digest(self) -> str:
@@ -271,18 +279,18 @@ class Session:
 
     @cached_property
     def scores(self) -> Scores:
-        """Scores of every training sequence."""
+        """Scores of every training sequence; NaN of those that are read for no question."""
         result = score(
             self.curvature,
             self.queries,
-            self.store,
+            self.scored_data,
             model=self.model,
             task=self.task,
             by_layer="layer" in self.settings.by,
             by_token="token" in self.settings.by,
             of=None if self.answer is None else self.answer.query,
             folder=self.folder / "scores" / self.scores_name,
-            made_from=self.sources,
+            made_from=self.sources | ({} if self.filtered is None else {"filter": self.scored_data.fingerprint}),
             units=self.units,
             world=self.world,
             log=self.log,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from whence.errors import InvalidSetting
+from whence.jobs.filter_setting import FilterSetting
 
 Scale = Literal["raw", "per_copy"]
 SolverName = Literal["fitted", "ekfac_refined", "sampled", "sampled_refined", "cg", "exact", "astra", "lissa"]
@@ -102,6 +103,9 @@ class RunSettings:
     """Tokens in a batch, padding included; independent of the context."""
     limit: int | None = None
     """Read only so many training documents."""
+    filter: str = "none"
+    """Score each question on its own first documents alone, by their words: "tfidf:10000", "bm25:1000". Cheaper where
+    data are many; what is influential in other words is lost. Curvature is fitted on all the same."""
     train_size: int | None = None
     """Sequences the model was trained on, for scores per copy. Default: all of the training data, never a limit."""
     scale: Scale = "per_copy"
@@ -226,6 +230,7 @@ def _check(settings: RunSettings) -> None:
         value = getattr(settings, name)
         if isinstance(value, int) and value < low:
             raise RefusedSetting(name, f"{name} must be at least {low}, not {value}")
+    _check_filter(settings)
     _check_solver(settings)
     if not settings.layers or not all(settings.layers):
         raise RefusedSetting(
@@ -236,6 +241,13 @@ def _check(settings: RunSettings) -> None:
             "params", f'params is "{settings.params}", and there is no adapter', hint="give --adapter FOLDER"
         )
     _check_question(settings)
+
+
+def _check_filter(settings: RunSettings) -> None:
+    try:
+        FilterSetting.parse(settings.filter)
+    except InvalidSetting as error:
+        raise RefusedSetting("filter", error.message, hint=error.hint) from None
 
 
 def _check_solver(settings: RunSettings) -> None:

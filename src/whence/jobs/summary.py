@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from whence.data.queries import Query
 from whence.data.rows import row_name
+from whence.jobs.filter_setting import BIAS, NONE, FilterSetting
 
 if TYPE_CHECKING:
-    from whence.jobs.opened import Run
+    from whence.jobs.opened import Answers, Run
 
 
 def summary(run: Run) -> str:
@@ -45,7 +46,17 @@ def _question(run: Run, number: int, query: Query) -> list[str]:
     for end, rows in (("raise it", raises), ("lower it", lowers)):
         if rows:
             lines += [f"  {end}:", *_lines(rows, settings.scale, "+")]
-    return lines
+    return lines + [f"  {line}" for line in filter_lines(run.answers, number)]
+
+
+def filter_lines(answers: Answers, number: int) -> list[str]:
+    """Of one question: what a filter left out, and an estimate of what it lost; nothing where there was none."""
+    setting = FilterSetting.parse(answers.filter or NONE)
+    if setting is None:
+        return []
+    recall = answers.recall[number]
+    of = f"{recall.kept:,} of {recall.kept + recall.left_out:,} documents scored, {setting.called}"
+    return [f"{of}: the filter {BIAS}", str(recall)]
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], column: str, sign: str) -> list[str]:

@@ -13,7 +13,7 @@ from whence.report.html import render
 from whence.report.model import AnswerToken, Doc, Question, ReportData, Shared
 from whence.report.pieces import surface, vocabulary_style
 from whence.report.shape import Against, Fit, GroupRow, GroupTotals, Matrix, Tail
-from whence.report.trust import CheckRow, CoverageRow, Recall, RecallRow, Swept, Trust, Validation
+from whence.report.trust import CheckRow, CoverageRow, Lost, Recall, RecallRow, Swept, Trust, Validation, WouldKeep
 
 __all__ = [
     "Against",
@@ -24,6 +24,7 @@ __all__ = [
     "Fit",
     "GroupRow",
     "GroupTotals",
+    "Lost",
     "Matrix",
     "Question",
     "Recall",
@@ -34,6 +35,7 @@ __all__ = [
     "Tail",
     "Trust",
     "Validation",
+    "WouldKeep",
     "render",
     "surface",
     "vocabulary_style",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from whence.report.shape import Against, GroupTotals, Matrix, Tail
-from whence.report.trust import CoverageRow, Recall, Swept, Trust
+from whence.report.trust import CoverageRow, Lost, Recall, Swept, Trust, WouldKeep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +118,10 @@ class Question:
     noise: float | None = None
     """Standard deviation of a score, in nats per copy, that the sampling of labels is estimated to leave."""
     swept: list[Swept] = field(default_factory=list)
+    lost: Lost | None = None
+    """What a filter lost; None where nothing was filtered."""
+    would_keep: WouldKeep | None = None
+    """What a filter would have kept; None where one was used, or nothing was searched."""
     totals: list[GroupTotals] = field(default_factory=list)
     against: list[Against] = field(default_factory=list)
     rather_than: str | None = None

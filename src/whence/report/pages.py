@@ -98,6 +98,7 @@ def _index(question: Question, docs: Sequence[Doc]) -> dict[str, Any]:
     return {
         "chunk": CHUNK,
         "n": question.tail.n,
+        "filtered": question.lost is not None and question.lost.left_out > 0,
         "raw": _number(next((doc.score_raw / doc.score_per_copy for doc in docs if doc.score_per_copy), None)),
         "noise": _number(question.noise),
         "planted": question.planted,

@@ -50,6 +50,35 @@ class Swept:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """What a filter lost of one question's top, estimated from a random sample of all documents."""
+
+    k: int
+    """The best of the documents kept: as many as are shown, or as raise the answer."""
+    recall: float | None
+    low: float
+    high: float
+    exact: bool
+    """Whether nothing had to be estimated."""
+    kept: int
+    left_out: int
+    drawn: int
+    """Of those left out, the sampled ones."""
+    above: int
+    """How many of them score as high as the k-th best kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WouldKeep:
+    """What a filter would have kept of one question's top, where nothing was filtered."""
+
+    of: int
+    """The documents shown that raise the answer."""
+    held: list[int]
+    """How many of them are among its first documents, for each of `Trust.firsts`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Validation:
     """One comparison of the scores with a measure of truth."""
 
@@ -89,5 +118,11 @@ class Trust:
     """Documents longer than the context, read as several windows whose scores were added."""
     unscored: int = 0
     """Documents in which no token carried loss."""
+    filter: str = ""
+    """Which documents each question was scored on, in words; empty where that was all."""
+    filter_bias: str = ""
+    """What such a filter favours, as the rest of a sentence."""
+    firsts: list[str] = field(default_factory=list)
+    """How many documents TF-IDF would have kept, in words: columns of the questions' `WouldKeep.held`."""
     limit: int | None = None
     """The documents that were to be read of the training data at most; None when all were."""

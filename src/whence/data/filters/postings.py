@@ -71,6 +71,12 @@ class Filter(ABC):
         self.documents, self.lengths = len(lengths), np.array(lengths, dtype=np.int64)
         return self
 
+    def counted_by(self, other: Filter) -> Self:
+        """Take over what another filter has counted: one pass over the documents serves them all."""
+        self._document, self._count, self._start = other._document, other._count, other._start
+        self.documents, self.lengths = other.documents, other.lengths
+        return self
+
     def postings(self, token: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The documents that a token occurs in, ascending, and how often it does in each; both empty if none."""
         if token + 1 >= len(self._start):

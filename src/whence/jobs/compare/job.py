@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +42,18 @@ def compare(a: Path, b: Path | None = None, *, top: int = 5) -> Comparison:
             f"they share {len(matched)} document{'s' * (len(matched) != 1)}\n  " + "\n  ".join(counts),
             hint="documents are matched by what they say: both runs must have read some of the same data",
         )
-    agreements = []
+    asked: list[_Asked] = []
     if one.found is not None and other.found is not None:
         theirs = {key_of(query): number for number, query in reversed(list(enumerate(other.found.questions)))}
         for number, query in enumerate(one.found.questions):
             if key_of(query) in theirs:
                 raws = one.raw(number), other.raw(theirs[key_of(query)])
-                agreements.append(_agreement(query.id, one.said(number), (one, other), raws, matched, top, ends=2))
+                asked.append(_Asked.of(query.id, one.said(number), raws, matched, ends=2))
     own = self_influence_of(one), self_influence_of(other)
     if own[0] is not None and own[1] is not None:
-        raws = own[0], own[1]
-        agreements.append(_agreement(SELF, SELF, (one, other), raws, matched, top, ends=1))
+        asked.append(_Asked.of(SELF, SELF, (own[0], own[1]), matched, ends=1))
+    sizes = [len(question.x) for question in asked] or [0]
+    tops = [k for k in TOPS if 2 * k <= min(sizes)] or [max(1, min(sizes) // 2)]
     settings = made_with(one), made_with(other)
     paths = (a, b) if b is not None else (one.answers.folder, other.answers.folder)
     names = list(dict.fromkeys([*settings[0], *settings[1]]))
@@ -64,34 +67,43 @@ def compare(a: Path, b: Path | None = None, *, top: int = 5) -> Comparison:
             if settings[0].get(name) != settings[1].get(name)
         },
         same=tuple(name for name in names if settings[0].get(name) == settings[1].get(name)),
-        agreements=tuple(agreements),
-        ends=_ends(len(matched)),
+        agreements=tuple(_agreement(question, (one, other), top, tops) for question in asked),
+        ends=_ends(max(sizes)),
         only_a=_only(one, other),
         only_b=_only(other, one),
     )
 
 
-def _agreement(
-    name: str,
-    said: str,
-    runs: tuple[Run, Run],
-    raws: tuple[NDArray[np.float64], NDArray[np.float64]],
-    matched: Matched,
-    top: int,
-    *,
-    ends: int,
-) -> Agreement:
-    """One question over the documents that both have.
+@dataclass(frozen=True)
+class _Asked:
+    """One question, or self-influence, over the documents that both scored: a filter may have left some out."""
 
-    Args:
-        ends: 2 where low scores mean as much as high ones; 1 of self-influence, whose low end says little.
-    """
-    x, y = raws[0][matched.a], raws[1][matched.b]
+    name: str
+    said: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    documents: tuple[NDArray[np.int64], NDArray[np.int64]]
+    """Their numbers in either run."""
+    ends: int
+    """2 where low scores mean as much as high ones; 1 of self-influence, whose low end says little."""
+
+    @classmethod
+    def of(
+        cls, name: str, said: str, raws: tuple[NDArray[np.float64], NDArray[np.float64]], matched: Matched, *, ends: int
+    ) -> _Asked:
+        both = ~np.isnan(raws[0][matched.a]) & ~np.isnan(raws[1][matched.b])
+        a, b = matched.a[both], matched.b[both]
+        return cls(name, said, raws[0][a], raws[1][b], (a, b), ends)
+
+
+def _agreement(asked: _Asked, runs: tuple[Run, Run], top: int, tops: Sequence[int]) -> Agreement:
+    """How alike two rankings are; no number where they have fewer than two documents in common."""
+    x, y, ends = asked.x, asked.y, asked.ends
     places = _places(x), _places(y)
     n = len(x)
-    tau = float(kendall(x[None], y[None])[0]) if n <= MOST_KENDALL else float("nan")
+    tau = float(kendall(x[None], y[None])[0]) if 2 <= n <= MOST_KENDALL else float("nan")
     overlaps = {}
-    for k in [k for k in TOPS if 2 * k <= n] or [max(1, n // 2)]:
+    for k in tops:
         high = int(((places[0] <= k) & (places[1] <= k)).sum())
         low = int(((places[0] > n - k) & (places[1] > n - k)).sum())
         overlaps[k] = (high, low if ends == 2 else None)
@@ -104,18 +116,17 @@ def _agreement(
     chosen = [int(k) for k in np.argsort(-moved, kind="stable")[:top] if moved[k] > 0]
     movers = [
         Mover(
-            document=(int(matched.a[k]), int(matched.b[k])),
+            document=(int(asked.documents[0][k]), int(asked.documents[1][k])),
             rank=(int(places[0][k]), int(places[1][k])),
             score=(float(x[k] / scales[0]), float(y[k] / scales[1])),
-            place=place(runs[0].row(int(matched.a[k]))),
-            text=str(runs[0].found_row(int(matched.a[k]))["text"]),
+            place=place(runs[0].row(int(asked.documents[0][k]))),
+            text=str(runs[0].found_row(int(asked.documents[0][k]))["text"]),
         )
         for k in chosen
     ]
-    rho = float(spearman(x[None], y[None])[0])
-    return Agreement(
-        name, said, _finite(rho), _finite(tau), overlaps, tuple(movers), unit="nats per copy" if ends == 2 else SELF
-    )
+    rho = float(spearman(x[None], y[None])[0]) if n > 1 else float("nan")
+    unit = "nats per copy" if ends == 2 else SELF
+    return Agreement(asked.name, asked.said, n, _finite(rho), _finite(tau), overlaps, tuple(movers), unit)
 
 
 def _places(raw: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -91,7 +91,8 @@ def made_with(run: Run) -> dict[str, str]:
     found |= {name: value for name, value in fitted.items() if name != "task"}
     if run.found is not None:
         found |= {"damping": run.found.damping, "trained on": f"{run.found.train_size:,} sequences"}
-        asked = run.folder / "queries" / run.found.scores.partition("-by-")[0]
+        found |= {"filter": run.found.filter or "none"}
+        asked = run.folder / "queries" / run.found.asked
         if finished(asked):
             found["rank"] = Manifest.read(asked).settings["rank"] or "full"
     found["attention"] = run.settings.attention

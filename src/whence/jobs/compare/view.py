@@ -46,6 +46,8 @@ class Agreement:
 
     id: str
     said: str
+    documents: int
+    """Scored in both."""
     spearman: float | None
     kendall: float | None
     """τ-b; None where there are too many documents for it, or all scores are equal."""
@@ -121,7 +123,9 @@ class Comparison:
         if room < 24:  # too many columns for the width: the largest k is left to --json
             heads = heads[:4]
             room = width - sum(len(head) + 2 for head in heads)
-        lines = [f"agreement of ranks over {self.documents:,} documents"[:room].ljust(room) + _cells(heads, heads)]
+        counts = sorted({one.documents for one in self.agreements})
+        over = " to ".join(f"{count:,}" for count in dict.fromkeys([counts[0], counts[-1]])) if counts else "0"
+        lines = [f"agreement of ranks over {over} documents"[:room].ljust(room) + _cells(heads, heads)]
         for one in self.agreements:
             values = [_number(one.spearman), _number(one.kendall)]
             for k, (high, low) in one.overlaps.items():

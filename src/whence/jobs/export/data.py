@@ -6,8 +6,8 @@ r"""The user's own data with a score column: the same rows in the same order, ev
     .parquet        a column is added, and to the features that `datasets` keeps in the file's schema
     .arrow          a folder that `datasets.load_from_disk` opens (`saved`)
 
-Rows that were not scored (outside a limit or a range) have null there. Each row that was is compared with the hash of
-what was scored: data that have changed since are refused, naming the row.
+Rows that were not scored (outside a limit, a range or a filter) have null there. Each row that was read is compared
+with the hash of what was scored: data that have changed since are refused, naming the row.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Scored:
                 f"{row.name} is not what was scored: it has changed since, or other data lie there now",
                 hint=_ELSEWHERE,
             )
-        return [float(value) for value in self.values[:, document]]
+        return [None if np.isnan(value) else float(value) for value in self.values[:, document]]
 
     def refuse_taken(self, names: Mapping[str, Any], where: str) -> None:
         """Refuse names that the data have already.

@@ -6,7 +6,8 @@ source, row     the file, and the row in it from 0      place   the same as peop
 hash            of what it says: exact copies share it
 tokens, scored  how many it has, and how many of them carry loss
 raw, per_copy   its influence; per_copy is in nats. Higher raises the answer
-rank            1 raises the answer most                percentile   of documents whose score is lower
+rank            1 raises the answer most                percentile   of the documents scored, whose score is lower
+                all four null of a document that a filter left out
 rescored        whether it was scored again at full rank
 self_influence, cosine    where `whence self` has computed them
 metadata.…      every other column of its row
@@ -51,9 +52,14 @@ class Numbers:
     raw: NDArray[np.float64]
     rescored: NDArray[np.bool_]
     rank: NDArray[np.int64]
-    """From 1, the highest score; ties in the order of the data."""
+    """From 1, the highest score; ties in the order of the data. After all others, those that were not scored."""
     percentile: NDArray[np.float64]
-    """Share of documents with a lower score, in percent."""
+    """Share of the documents scored with a lower score, in percent."""
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """Which have a score: all but those that a filter left out."""
+        return ~np.isnan(self.raw)
 
     @classmethod
     def of(cls, raw: NDArray[np.float64], rescored: NDArray[np.bool_]) -> Numbers:
@@ -61,7 +67,7 @@ class Numbers:
         rank = np.empty(len(raw), np.int64)
         rank[np.argsort(-raw, kind="stable")] = np.arange(1, len(raw) + 1)
         below = np.searchsorted(np.sort(raw), raw, side="left")
-        percentile = np.asarray(below * (100 / len(raw)), np.float64)
+        percentile = np.asarray(below * (100 / max(1, int((~np.isnan(raw)).sum()))), np.float64)
         return cls(raw, rescored, rank, percentile)
 
 
@@ -97,8 +103,10 @@ class ScoreTable:
     @property
     def rows(self) -> int:
         """How many there are in all."""
-        each = self.documents if self.top is None else min(self.documents, 2 * self.top)
-        return each * len(self.questions)
+        if self.top is None:
+            return self.documents * len(self.questions)
+        scored = [int(self.run.answers.rows([k], self.run.store).scored.sum()) for k in self.questions]
+        return sum(min(count, 2 * self.top) for count in scored)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, in order."""
@@ -134,22 +142,22 @@ class ScoreTable:
 
     def _batch(self, question: int, numbers: Numbers, chosen: NDArray[np.int64], stored: pa.RecordBatch) -> Any:
         where = zip(stored["source"].to_pylist(), stored["row"].to_pylist(), strict=True)
-        raw = numbers.raw[chosen]
+        raw, unscored = numbers.raw[chosen], ~numbers.scored[chosen]
         columns: dict[str, Any] = {
             "question": [_plain(self.run.answers.questions[question].id)] * len(chosen),
             "document": chosen,
             "place": [place({"source": source, "row": row}) for source, row in where],
-            "raw": raw,
-            "per_copy": raw / self.run.train_size,
-            "rank": numbers.rank[chosen],
-            "percentile": numbers.percentile[chosen],
+            "raw": pa.array(raw, mask=unscored),
+            "per_copy": pa.array(raw / self.run.train_size, mask=unscored),
+            "rank": pa.array(numbers.rank[chosen], mask=unscored),
+            "percentile": pa.array(numbers.percentile[chosen], mask=unscored),
             "rescored": numbers.rescored[chosen],
         }
         if self.own is not None:
             columns["self_influence"] = self.own[chosen]
             if self._asked_own is not None:
                 size = np.sqrt(self._asked_own[question] * self.own[chosen])
-                columns["cosine"] = pa.array(raw / np.where(size > 0, size, 1.0), mask=size <= 0)
+                columns["cosine"] = pa.array(raw / np.where(size > 0, size, 1.0), mask=(size <= 0) | unscored)
         arrays = [stored[field.name] if field.name not in columns else columns[field.name] for field in self.schema]
         return pa.record_batch([pa.array(a, f.type) for a, f in zip(arrays, self.schema, strict=True)], self.schema)
 
@@ -157,7 +165,7 @@ class ScoreTable:
     def _asked_own(self) -> NDArray[np.float64] | None:
         """Self-influence of every question; None where its answer's tokens were asked about one by one."""
         answers = self.run.answers
-        path = self.run.folder / "queries" / answers.scores.partition("-by-")[0] / "gradients.safetensors"
+        path = self.run.folder / "queries" / answers.asked / "gradients.safetensors"
         if "answer" in answers.by or not path.exists():
             return None
         with open_tensors(path) as file:

@@ -23,6 +23,9 @@ from whence.artifacts.tensors import load_tensors, map_tensors
 from whence.data.queries import Part, Query
 from whence.data.store import TokenStore
 from whence.errors import ArtifactError, InvalidSetting
+from whence.evaluate.filter_recall import FilterRecall
+from whence.jobs.filtered import FOLDER as FILTERS
+from whence.jobs.filtered import Filtered
 from whence.jobs.rescored import Rescored, folder_name, rescored
 from whence.jobs.solved import Solved, read_solved
 
@@ -53,6 +56,10 @@ class Answers:
     """The curvature's name, or the solver's where questions were solved by another."""
     damping: str | None
     written: str
+    filter: str | None = None
+    """Which documents each question was scored on, as in the settings; None where that was all."""
+    recall: tuple[FilterRecall, ...] = ()
+    """What the filter lost of each question's top, as estimated; empty without a filter."""
     queries: str | None = None
     """Of the folder that holds the questions' directions as their solver left them; None where the fitted curvature
     is the solver, which makes them again whenever they are wanted."""
@@ -65,6 +72,15 @@ class Answers:
     def solved(self) -> tuple[Solved, ...]:
         """How well the questions were solved; nothing where the fitted curvature did it."""
         return () if self.queries is None else read_solved(self.run / "queries" / self.queries)
+
+    @property
+    def asked(self) -> str:
+        """The name of the folder under ``queries/``."""
+        return self.scores.partition("-by-")[0]
+
+    def filtered(self, documents: int) -> Filtered | None:
+        """Which documents each question was scored on; None where that was all."""
+        return None if self.filter is None else Filtered.read(self.run / FILTERS / self.asked, documents)
 
     def question(self, number: int) -> Query:
         """One of the questions, from 0.
@@ -81,7 +97,7 @@ class Answers:
         return self.questions[number]
 
     def raw(self, question: int, store: TokenStore) -> NDArray[np.float64]:
-        """Raw influence of every document on one question, ``[documents]``."""
+        """Raw influence of every document on one question, ``[documents]``; NaN of those that were not scored."""
         self.question(question)
         return self.rows([question], store).raw[0]
 
@@ -91,10 +107,10 @@ class Answers:
         for part in self._parts():
             values = part["total"][list(questions)]
             if total is None:
-                total = np.zeros((len(questions), store.sequences))
+                total = np.full((len(questions), store.sequences), np.nan)
             total[:, part["sequence"]] = values
         assert total is not None
-        raw = by_document(total, store)
+        raw = self._ranked(by_document(total, store), questions)
         again = np.zeros(raw.shape, dtype=bool)
         if self.rescored is not None:
             for row, question in enumerate(questions):
@@ -115,10 +131,15 @@ class Answers:
                 hint=f'ask again with by="layer", or `whence score {self.run} --by layer`: nothing is fitted again',
             )
         self.question(question)
-        total = np.zeros((len(self.layers), store.sequences))
+        total = np.full((len(self.layers), store.sequences), np.nan)
         for part in self._parts():
             total[:, part["sequence"]] = part["by_layer"][:, question]
-        return by_document(total, store)
+        return self._ranked(by_document(total, store), [question] * len(total))
+
+    def _ranked(self, scores: NDArray[np.float64], questions: Sequence[int]) -> NDArray[np.float64]:
+        """The same without what was read for another question, or to estimate what a filter lost."""
+        found = self.filtered(scores.shape[1])
+        return scores if found is None else found.ranked(scores, questions)
 
     def layers_of(self, question: int, document: int, store: TokenStore) -> NDArray[np.float64] | None:
         """A layer's part in one document's score, ``[l]``, of the first pass; None where scores were not kept so."""
@@ -184,6 +205,7 @@ class Answers:
                 for q in record.pop("questions")
             )
             record |= {name: tuple(record[name]) for name in ("measurement", "layers", "by")}
+            record["recall"] = tuple(FilterRecall(**one) for one in record.get("recall", ()))
             return cls(run=run, questions=questions, **record)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{path} cannot be read: {error}", hint="run `whence score` again") from error
@@ -191,9 +213,11 @@ class Answers:
 
 def kept(session: Session) -> Answers:
     """The answers of a session whose scores are finished, and both ends scored again; written by the main process."""
-    first = by_document(session.scores.total.numpy(), session.store)
-    again = rescored(session, first)
+    read = by_document(session.scores.total.numpy(), session.store)
+    filtered = session.filtered
+    again = rescored(session, read if filtered is None else filtered.ranked(read, range(len(read))))
     settings, curvature = session.settings, session.curvature
+    recall = () if filtered is None else tuple(filtered.recall(k, row, settings.top) for k, row in enumerate(read))
     if session.world.main:
         Answers(
             run=session.folder,
@@ -206,6 +230,8 @@ def kept(session: Session) -> Answers:
             by=tuple(sorted(set(settings.by))),
             method=session.method,
             damping=None if curvature.damping is None else str(curvature.damping),
+            filter=None if session.filter is None else str(session.filter),
+            recall=recall,
             written=datetime.now(UTC).isoformat(timespec="microseconds"),
             queries=None if settings.solver == "fitted" else session.asked,
         ).keep()

@@ -49,7 +49,7 @@ class Document:
         return str(self.run.tokenizer.decode(tokens, skip_special_tokens=True))
 
     def score(self, question: int = 0) -> float:
-        """Its influence on an answer, in nats per copy. Positive raises it."""
+        """Its influence on an answer, in nats per copy. Positive raises it. NaN where a filter left it out."""
         return float(self.run.raw(question)[self.number]) / self.run.train_size
 
     def tokens(self, question: int = 0) -> TokenView:

@@ -23,15 +23,16 @@ OWN = ("source", "hash")
 
 
 def group_view(run: Run, column: str, question: int) -> View:
-    """Groups of documents, the one that raises the answer most first.
+    """Groups of documents that were scored, the one that raises the answer most first.
 
     ``per_copy`` of a group is the change in nats when one more copy of all its documents is trained on; ``mean`` is
     that of one of its documents, so that a large group and a small one can be compared.
     """
-    keys = column_of(run.store, column)
     raw = run.raw(question) / run.train_size
+    scored = np.flatnonzero(~np.isnan(raw))
+    keys, raw = column_of(run.store, column), raw[scored]
     names: dict[str, int] = {}
-    of = np.array([names.setdefault("–" if key is None else cell(key, "word"), len(names)) for key in keys])
+    of = np.array([names.setdefault(cell(keys[d], "word") if keys[d] is not None else "–", len(names)) for d in scored])
     counts = np.bincount(of, minlength=len(names))
     total, up = np.bincount(of, raw, len(names)), np.bincount(of, raw.clip(min=0), len(names))
     order = np.argsort(-total, kind="stable")
@@ -59,6 +60,7 @@ def group_view(run: Run, column: str, question: int) -> View:
 def layer_view(run: Run, question: int) -> View:
     """Layers in the model's order; what raises and what lowers the answer are added up apart."""
     parts = run.answers.by_layer(question, run.store) / run.train_size
+    parts = parts[:, ~np.isnan(parts).any(0)]
     size = np.abs(parts).sum()
     rows = [
         {

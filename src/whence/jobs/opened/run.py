@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -148,15 +148,16 @@ class Run:
         return Document(self, number)
 
     def raw(self, question: int = 0) -> NDArray[np.float64]:
-        """Raw influence of every document on one question, ``[documents]``."""
+        """Raw influence of every document on one question, ``[documents]``; NaN of those that were not scored."""
         return self.answers.raw(question, self.store)
 
     @cached_property
     def documents(self) -> NDArray[np.float64]:
         """Raw influence of every document on every question, ``[q documents]``: its sequences' scores, added.
 
-        Every view of the run reads these. Where the pass ran at a low rank or in half precision, both ends of each
-        ranking are at full rank (`rescored` says which documents).
+        Every view of the run reads these. NaN is a document that a filter left out of a question's ranking. Where the
+        pass ran at a low rank or in half precision, both ends of each ranking are at full rank (`rescored` says which
+        documents).
         """
         return self.answers.rows(range(len(self.questions)), self.store).raw
 
@@ -227,17 +228,18 @@ class Run:
     def to_arrow(self) -> pa.Table:
         """All questions and documents as an Arrow table: question, document, raw, per_copy, rescored, source, row."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         known = self.answers.rows(range(len(self.questions)), self.store)
         q, n = known.raw.shape
         where = self.store.to_arrow()
-        raw = known.raw.ravel()
+        raw = pa.array(known.raw.ravel(), from_pandas=True)  # null where a filter left a document out
         return pa.table(
             {
                 "question": np.repeat(np.arange(q), n),
                 "document": np.tile(np.arange(n), q),
                 "raw": raw,
-                "per_copy": raw / self.train_size,
+                "per_copy": pc.divide(raw, float(self.train_size)),
                 "rescored": known.again.ravel(),
                 "source": pa.concat_arrays(where["source"].chunks * q),
                 "row": pa.concat_arrays(where["row"].chunks * q),
@@ -302,6 +304,8 @@ class Run:
                 {"id": query.id, "top": list(self.top(top, row)), "lowest": list(self.bottom(top, row))}
                 for row, query in enumerate(self.questions)
             ]
+            for question, recall in zip(out["questions"], self.answers.recall, strict=False):
+                question["filter"] = {"filter": self.answers.filter, **asdict(recall)}
             if solved := self.answers.solved:
                 out["solved"] = [one.to_dict() for one in solved]
         if self.stage == "self":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from whence.evaluate.tail import PowerLaw, power_law
 from whence.jobs.views import View
 from whence.report.notebook import Column, facts, loglog
@@ -64,5 +66,6 @@ class TailView(View):
 
 def tail_view(run: Run, question: int) -> TailView:
     """The tail of one question."""
-    per_copy = run.raw(question) / run.train_size
+    raw = run.raw(question)
+    per_copy = raw[~np.isnan(raw)] / run.train_size  # of the documents scored, where a filter left others out
     return TailView(f"Tail of what raises {run.said(question)}", Tail.of(per_copy), power_law(per_copy))

@@ -63,6 +63,8 @@ class Disk:
     questions: int
     rank: int | None
     by: Sequence[str]
+    scored: Workload
+    """What of the data is scored."""
     again: int = 0
 
     def when_done(self, report: int | None) -> dict[str, int]:
@@ -119,9 +121,9 @@ class Disk:
 
     def _scores(self) -> int:
         """A part a unit, all taken to be alike, and what is scored again."""
-        again = rescored_bytes(self.questions, min(2 * self.again, self.train.documents))
+        again = rescored_bytes(self.questions, min(2 * self.again, self.scored.documents))
         units, q = self.train.units, self.questions
-        n, tokens = round(self.train.asked.sequences / units), round(self.train.tokens / units)
+        n, tokens = round(self.scored.sequences / units), round(self.scored.tokens / units)
         tensors: dict[str, Sizes] = {"sequence": (torch.int64, (n,)), "total": (self.sums, (q, n))}
         if "answer" in self.by:
             tensors["by_answer"] = (self.sums, (self.queries, n))

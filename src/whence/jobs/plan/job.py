@@ -10,6 +10,7 @@ from torch import nn
 
 from whence.data.queries import by_answer, encode_queries
 from whence.errors import InvalidSetting
+from whence.jobs.filter_setting import FilterSetting
 from whence.jobs.log import Log
 from whence.jobs.model import base_model, put_adapter
 from whence.jobs.plan import costs
@@ -76,6 +77,7 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
         rank=settings.rank,
         by=settings.by,
         top=settings.top,
+        filter=FilterSetting.parse(settings.filter),
         log=log,
     )
 
@@ -112,6 +114,7 @@ def plan_for(
     rank: int | str | None = "auto",
     by: Sequence[str] = (),
     top: int = 20,
+    filter: FilterSetting | None = None,  # noqa: A002
     report: bool = True,
     log: Log | None = None,
 ) -> Plan:
@@ -120,6 +123,7 @@ def plan_for(
     Args:
         queries: The questions' shapes; without them the plan ends with the fit.
         split: Their answers' tokens, where the pass takes those as queries.
+        filter: Which documents each question is scored on; all by default.
         report: Also the explaining of what a report shows.
     """
     log = log or Log.silent()
@@ -143,11 +147,13 @@ def plan_for(
     }
     parameters = sum(parameter.numel() for parameter in model.parameters())
     memory = Memory(dtype=dtype, parameters=parameters, **sizes)
-    disk = Disk(**sizes, again=ends_again(kept, dtype, top))
+    most = train.documents if filter is None or queries is None else filter.most(train.documents, queries.documents)
+    scored = train.asked.some_documents(most)
+    disk = Disk(**sizes, scored=scored, again=ends_again(kept, dtype, top))
     rehearsal = Passes(Machine(model, tracked.layers, task), memory, labels, log)
     passes = [rehearsal.check(tracked), *rehearsal.fit(samples, seed)]
     if queries is not None and asked is not None:
-        passes += [rehearsal.query(asked), rehearsal.score(), *rehearsal.rescore(queries, top)]
+        passes += [rehearsal.query(asked), rehearsal.score(scored), *rehearsal.rescore(queries, top)]
         if report:
             passes.append(rehearsal.report(queries, top))
     page = report_bytes([layer.name for layer in tracked.layers], train, queries, top) if queries and report else None
@@ -167,5 +173,7 @@ def plan_for(
         units=train.units,
         queries=sizes["questions"],
         rank=kept,
+        filter=filter,
+        scored=most,
         model_parameters=parameters,
     )

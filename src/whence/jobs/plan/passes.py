@@ -133,19 +133,19 @@ class Passes:
             self.memory.query(machine.plain.memory(queries), sum(queries.batches.values())),
         )
 
-    def score(self) -> Pass:
-        """All of the training data against all queries."""
-        work, machine, rank = self.train.asked, self.machine, self.memory.rank
+    def score(self, scored: Workload) -> Pass:
+        """The training data against all queries: all of them, or what a filter keeps."""
+        work, machine, rank = scored, self.machine, self.memory.rank
         sink: dict[str, Any] = {
             "queries": self.memory.queries,
             "rank": rank,
             "by_token": "token" in self.memory.by,
         }
         met = self._over(work, lambda shape: costs.scores(self.layers, shape, **sink))
-        out = 0.0 if rank is None or sink["by_token"] else self._multiplied_out(rank)
+        out = 0.0 if rank is None or sink["by_token"] else self._multiplied_out(scored, rank)
         return Pass(
             "score",
-            1,
+            int(work is self.train.asked),
             work.sequences,
             work.tokens,
             machine.plain.operations(work) + met + out,
@@ -153,12 +153,12 @@ class Passes:
             self.memory.score(machine.plain.memory(work) + machine.transient(work, "scores", **sink)),
         )
 
-    def _multiplied_out(self, rank: int) -> float:
+    def _multiplied_out(self, scored: Workload, rank: int) -> float:
         """Once where the dense matrices are kept, else for every batch."""
-        count, shapes = self.memory.queries, self.train.asked.batches
+        count, shapes = self.memory.queries, scored.batches
         if count * costs.weights(self.layers) > EXPANDED_ELEMENTS:
             return self._over(
-                self.train.asked, lambda shape: costs.multiplied_out(self.layers, shape.t, queries=count, rank=rank)
+                scored, lambda shape: costs.multiplied_out(self.layers, shape.t, queries=count, rank=rank)
             )
         longest = max(shape.t for shape in shapes)
         return costs.multiplied_out(self.layers, longest, queries=count, rank=rank)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from whence.jobs.filter_setting import BIAS, CONTROL, FilterSetting
 from whence.jobs.plan.probe import Seconds
 from whence.layers.coverage import Coverage
 
@@ -58,6 +59,9 @@ class Plan:
     units: int
     queries: int
     rank: int | None
+    filter: FilterSetting | None
+    scored: int
+    """Documents that are scored: at most, where there is a filter."""
     model_parameters: int
 
     @property
@@ -101,6 +105,7 @@ class Plan:
             f"({self.padded:,} with padding), {self.units} work units; {_asked(self.queries, self.rank)}",
             *([f"documents that are read in several sequences: {self.windowed:,}"] if self.windowed else []),
             str(self.coverage),
+            *self._filtered(),
             "",
             *_table([HEAD, *map(self._cells, self.passes), self._total()]),
             "",
@@ -116,6 +121,17 @@ class Plan:
 
     def __repr__(self) -> str:
         return self.text()
+
+    def _filtered(self) -> list[str]:
+        """What of the data is scored, where that is not all."""
+        if self.filter is None or not self.queries:
+            return []
+        most = "at most" if self.scored < self.documents else "all"
+        return [
+            f"scored: {most} {self.scored:,} of {self.documents:,} documents, {self.filter.called} for each question "
+            f"and {CONTROL} drawn at random, once all tokens are read to count words, which is not in the table",
+            f"the filter {BIAS}",
+        ]
 
     def _where(self) -> str:
         return "of the accelerator" if self.on_device else "the process and its model included"
@@ -154,6 +170,8 @@ class Plan:
             "units": self.units,
             "queries": self.queries,
             "rank": self.rank,
+            "filter": None if self.filter is None else str(self.filter),
+            "scored": self.scored,
             "model_parameters": self.model_parameters,
             "coverage": {
                 "share": self.coverage.share,

@@ -102,6 +102,12 @@ class Workload:
         """
         return self.chosen(range(0, self.sequences, max(1, self.sequences // max(1, sequences)))[:sequences])
 
+    def some_documents(self, count: int) -> Workload:
+        """So many documents, as sequences; all of them as they are."""
+        if count >= self.documents:
+            return self
+        return self.sample(max(1, round(count * self.sequences / self.documents)))
+
     def chosen(self, sequences: Sequence[int]) -> Workload:
         """Some of the sequences, batched together as chosen ones are; tokens in proportion."""
         assert self.gather is not None, "a set of questions has nothing to choose from"

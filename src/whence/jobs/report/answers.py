@@ -56,6 +56,8 @@ def leaders_of(run: Run, row: int, shown: Sequence[int]) -> list[int]:
         return []
     mine = session.answer.query == row
     scores: NDArray[np.float64] = by_document(session.scores.by_answer[mine].numpy(), session.store)
+    if session.filtered is not None:
+        scores = session.filtered.ranked(scores, [row] * len(scores))
     found: dict[int, None] = {}
     for values in scores:
         ends = TopK.of(values, LEADERS)

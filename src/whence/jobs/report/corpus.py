@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from whence.data.filters import FILTERS
-from whence.data.filters.postings import Filter
+from whence.data.filters import BM25, TFIDF, Filter
 from whence.data.rows import row_name
-from whence.data.store import TokenStore
 from whence.data.table import PREFIX
 from whence.jobs.documents import read_self_influence, self_folder
+from whence.jobs.filter_setting import KEPT
 from whence.jobs.session import Session
 from whence.report.pieces import display
 from whence.report.words import script_of
@@ -45,8 +44,18 @@ class Grouping:
         return cls(by, [str(name) for name in names], of.astype(np.int64))
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of the documents' values, a group each."""
-        return np.bincount(self.of, weights=values, minlength=len(self.names)).astype(np.float64)
+        """Of the documents' values, a group each; NaN, a document that was not scored, adds nothing."""
+        return np.bincount(self.of, weights=np.where(np.isnan(values), 0.0, values), minlength=len(self.names)).astype(
+            np.float64
+        )
+
+    def scored(self, values: NDArray[np.float64]) -> tuple[Grouping, NDArray[np.float64]]:
+        """The same of the documents that were scored, not NaN, and their values; groups of none are left off."""
+        there = ~np.isnan(values)
+        if there.all():
+            return self, values
+        present, of = np.unique(self.of[there], return_inverse=True)
+        return Grouping(self.by, [self.names[group] for group in present], of.astype(np.int64)), values[there]
 
     @property
     def tells(self) -> bool:
@@ -133,7 +142,21 @@ class Corpus:
     @cached_property
     def search(self) -> Filter | None:
         """BM25 over all documents; None where they are too many tokens."""
-        return FILTERS["bm25"]().fit(document_tokens(self.store)) if self.searchable else None
+        return BM25().counted_by(self.session.counted) if self.searchable else None
+
+    @cached_property
+    def tfidf(self) -> Filter | None:
+        """The filter of Grosse et al. over all documents; None where they are too many tokens."""
+        return TFIDF().counted_by(self.session.counted) if self.searchable else None
+
+    @property
+    def firsts(self) -> dict[str, int]:
+        """How many documents a filter might keep, in words: shares of the data, and what Grosse et al. kept."""
+        n = len(self.hashes)
+        shares = {f"{share} %": -(-share * n // 100) for share in (1, 10)}
+        return {f"{name} ({count:,})": count for name, count in shares.items()} | (
+            {f"{KEPT:,}": KEPT} if n > KEPT else {}
+        )
 
     @cached_property
     def self_influence(self) -> NDArray[np.float64] | None:
@@ -141,12 +164,6 @@ class Corpus:
         folder = self_folder(self.session.folder, self.session.curvature.damping)
         known = read_self_influence(folder, self.store.documents)
         return None if known is None else known.double().numpy()
-
-
-def document_tokens(store: TokenStore) -> Iterator[NDArray[np.int32]]:
-    """The tokens of every document, its sequences one after another."""
-    for document in range(store.documents):
-        yield np.concatenate([store.tokens(sequence) for sequence in store.sequences_of(document)])
 
 
 def _label(value: object, kept_as_json: bool) -> str:

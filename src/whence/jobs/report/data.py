@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from whence.jobs.check.findings import read_checks
 from whence.jobs.explain import in_float32
+from whence.jobs.filter_setting import BIAS
 from whence.jobs.log import Log
 from whence.jobs.report.corpus import Corpus
 from whence.jobs.report.planted import Planted
@@ -42,6 +43,7 @@ def report_data(run: Run) -> ReportData:
             questions.append(told(run, row, corpus, planted.documents.get(row) if planted else None, progress))
             progress(1.0)
     noise = [note for note in curvature.notes if note.startswith(_NOISE)]
+    scored = "" if session.filter is None else f"{session.filter.called}, for each question, of "
     name = planted.model if planted else model_name(settings.model)
     name += f" + {model_name(settings.adapter)}" if settings.adapter else ""
     return ReportData(
@@ -50,7 +52,7 @@ def report_data(run: Run) -> ReportData:
         questions=questions,
         matrices=matrices_of(run.documents / run.train_size, run.questions, corpus.groupings),
         sentence=(
-            f"{METHODS[session.method]} influence of {store.documents:,} training documents "
+            f"{METHODS[session.method]} influence of {scored}{store.documents:,} training documents "
             f"({store.sequences:,} sequences) on the answers of {name}, over {coverage.share:.0%} of its parameters."
         ),
         method={
@@ -69,13 +71,13 @@ def report_data(run: Run) -> ReportData:
         },
         command=f"whence run {run.folder.name} --settings {run.folder.name}/settings.toml",
         coverage=coverage_rows(coverage),
-        trust=_trust(run, noise),
+        trust=_trust(run, corpus, noise),
         notes=[*_solves(run), *(note for note in curvature.notes if note not in noise)],
         recall=planted.recall if planted else None,
     )
 
 
-def _trust(run: Run, noise: list[str]) -> Trust:
+def _trust(run: Run, corpus: Corpus, noise: list[str]) -> Trust:
     session = run.session
     settings, store, curvature = session.settings, session.store, session.curvature
     validations = validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest)
@@ -103,6 +105,9 @@ def _trust(run: Run, noise: list[str]) -> Trust:
         tokens=sum(unit.tokens for unit in store.units),
         windowed=int(store.facts.get("windowed", 0)),
         unscored=int(store.facts.get("unscored", 0)),
+        filter="" if session.filter is None else session.filter.called,
+        filter_bias=BIAS,
+        firsts=list(corpus.firsts),
         limit=settings.limit,
     )
 

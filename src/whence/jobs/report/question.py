@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from whence.evaluate.statistics import spearman
 from whence.influence.query import Queries
 from whence.influence.topk import TopK
 from whence.jobs.explain import Explanation, explain, full_rank_query, meet
+from whence.jobs.filtered import tokens_asked
 from whence.jobs.opened.shown import keep_shown
 from whence.jobs.report.answers import Answer, answer_of, leaders_of
 from whence.jobs.report.corpus import Corpus
@@ -23,7 +24,7 @@ from whence.jobs.report.shapes import against, noise_of, tail_of, totals_of
 from whence.jobs.solved import whole_query
 from whence.report.model import Doc, Question
 from whence.report.overlap import folded, shared_runs, starts_of
-from whence.report.trust import Swept
+from whence.report.trust import Lost, Swept, WouldKeep
 from whence.report.words import Word, words_of
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def told(run: Run, row: int, corpus: Corpus, planted: int | None, progress: Call
         answer=[] if beside.answer is None else beside.answer.said,
         noise=noise_of(raw / n, session.curvature.noise),
         swept=_swept(beside.dampings, at_dampings[:, : len(shown)], raw[shown]),
+        lost=_lost(run, row),
+        would_keep=asking.would_keep(raises),
         tail=tail_of(raw / n),
         totals=totals_of(raw / n, corpus.groupings),
         against=against(raw / n, corpus, asking.found, shown),
@@ -121,12 +124,12 @@ class _Asking:
 
     def __init__(self, run: Run, row: int, corpus: Corpus, tokens: list[str], scored: list[bool]) -> None:
         self.run, self.corpus, self.raw = run, corpus, run.documents[row]
+        self.scored = int((~np.isnan(self.raw)).sum())
         self.words = words_of(tokens)
         answer = next((place for place, mark in enumerate(scored) if mark), len(tokens))
         self.answer = [word for word in self.words if word.start >= answer]
-        query, tokenizer = run.questions[row], run.session.tokenizer
-        ids = tokenizer(query.prompt + query.completion, add_special_tokens=False)["input_ids"]
-        self.found = None if corpus.search is None else corpus.search.scores(np.array(ids))
+        self.ids = tokens_asked(run.questions[row], run.session.tokenizer)
+        self.found = None if corpus.search is None else corpus.search.scores(self.ids)
 
     def doc(self, e: Explanation) -> Doc:
         """A document at either end, with all its parts."""
@@ -166,17 +169,33 @@ class _Asking:
             tokens=said,
             score_per_copy=raw / n,
             score_raw=raw,
-            percentile=float((self.raw < raw).mean() * 100),
+            percentile=float((self.raw < raw).sum() / self.scored * 100),
             bm25_rank=self._bm25_rank(document),
             quotes_answer=bool(self.answer) and bool(starts_of(_texts(words), _texts(self.answer))),
             shared=shared_runs(words, self.words, self.answer),
             metadata=dict(row.get("metadata", {})),
         )
 
+    def would_keep(self, raises: Sequence[int]) -> WouldKeep | None:
+        """Which of these documents TF-IDF would have kept, where nothing was filtered."""
+        if self.run.answers.filter is not None or self.corpus.tfidf is None:
+            return None
+        firsts = self.corpus.firsts.values()
+        order = self.corpus.tfidf.top(self.ids, max(firsts))
+        return WouldKeep(of=len(raises), held=[int(np.isin(raises, order[:first]).sum()) for first in firsts])
+
     def _bm25_rank(self, document: int) -> int | None:
         if self.found is None or self.found[document] <= 0:
             return None
         return 1 + int((self.found > self.found[document]).sum())
+
+
+def _lost(run: Run, row: int) -> Lost | None:
+    """What a filter lost of a question's top, where there was one."""
+    if not run.answers.recall:
+        return None
+    found = run.answers.recall[row]
+    return Lost(**asdict(found), exact=found.exact)
 
 
 def _texts(words: Sequence[Word]) -> list[str]:

@@ -23,7 +23,8 @@ DRAWN = 160
 
 
 def tail_of(scores: NDArray[np.float64]) -> Tail:
-    """The tail, with a power law where one can be fitted."""
+    """The tail of those that were scored, with a power law where one can be fitted."""
+    scores = scores[~np.isnan(scores)]
     law = power_law(scores)
     if law is None:
         return Tail.of(scores)
@@ -45,7 +46,7 @@ def noise_of(scores: NDArray[np.float64], noise: float | None) -> float | None:
     """The standard deviation that noise of this relative variance has among these scores."""
     if noise is None or not math.isfinite(noise):
         return None
-    return float(scores.std() * math.sqrt(noise / (1 + noise)))
+    return float(np.nanstd(scores) * math.sqrt(noise / (1 + noise)))
 
 
 def totals_of(scores: NDArray[np.float64], groupings: Sequence[Grouping]) -> list[GroupTotals]:
@@ -53,7 +54,8 @@ def totals_of(scores: NDArray[np.float64], groupings: Sequence[Grouping]) -> lis
     return [_totals(scores, grouping) for grouping in groupings]
 
 
-def _totals(scores: NDArray[np.float64], grouping: Grouping) -> GroupTotals:
+def _totals(scores: NDArray[np.float64], every: Grouping) -> GroupTotals:
+    grouping, scores = every.scored(scores)
     raises, lowers = grouping.sums(scores.clip(min=0)), grouping.sums(scores.clip(max=0))
     order = np.argsort(-np.abs(raises + lowers), kind="stable")
     named, others = (order, order[:0]) if len(order) <= ROWS else (order[: ROWS - 1], order[ROWS - 1 :])
@@ -93,7 +95,7 @@ def _matrix(scores: NDArray[np.float64], rows: Grouping, columns: Grouping) -> M
         rows=rows.names,
         questions=rows.counts.tolist(),
         columns=columns.names,
-        documents=columns.counts.tolist(),
+        documents=columns.sums(np.asarray((~np.isnan(scores)).any(0), np.float64)).astype(int).tolist(),
         cells=[[float(f"{cell:.4g}") for cell in line] for line in cells.tolist()],
     )
 
@@ -121,12 +123,13 @@ def against(
         ("BM25 of the question's words", found),
         ("self-influence", corpus.self_influence),
     ]
-    n = len(scores)
-    drawn = np.unique([*shown, *np.linspace(0, n - 1, min(n, DRAWN)).astype(int)]).astype(int)
+    scored = np.flatnonzero(~np.isnan(scores))
+    n = len(scored)
+    drawn = np.unique([*shown, *scored[np.linspace(0, n - 1, min(n, DRAWN)).astype(int)]]).astype(int)
     return [
         Against(
             name=name,
-            spearman=_finite(float(spearman(values[None], scores[None])[0])),
+            spearman=_finite(float(spearman(values[None, scored], scores[None, scored])[0])) if n > 1 else None,
             of=n,
             x=[float(f"{value:.3g}") for value in values[drawn]],
             y=[float(f"{value:.3g}") for value in scores[drawn]],

@@ -78,6 +78,7 @@ class Moves:
     per_copy: float
     standing: str
     rank: int
+    of: int
     share: int
 
 
@@ -157,6 +158,7 @@ def moves_of(answers: Answers, moved: Sequence[Moved], top: float) -> list[Moves
             one.per_copy,
             standing(one.per_copy, one.below),
             one.rank,
+            one.of,
             round(100 * abs(one.per_copy) / top) if top else 0,
         )
         for one in moved

@@ -23,10 +23,10 @@ AT_ONCE = 4_000_000
 
 @dataclass(frozen=True)
 class Ranking:
-    """Every document against one question."""
+    """Every document against one question; those that a filter left out have no score and are in no order."""
 
     per_copy: NDArray[np.float64]
-    """``[documents]``, nats."""
+    """``[documents]``, nats; NaN where one was not scored."""
     again: NDArray[np.bool_]
     """Which were scored again at full rank."""
 
@@ -44,13 +44,18 @@ class Ranking:
 
     @cached_property
     def highest(self) -> NDArray[np.int64]:
-        """All documents, the one that raises the answer most first; ties in the order of the data."""
-        return np.argsort(-self.per_copy, kind="stable")
+        """All that were scored, the one that raises the answer most first; ties in the order of the data."""
+        return np.argsort(-self.per_copy, kind="stable")[: self.scored]
 
     @cached_property
     def lowest(self) -> NDArray[np.int64]:
-        """All documents, the one that lowers the answer most first; ties in the order of the data."""
-        return np.argsort(self.per_copy, kind="stable")
+        """All that were scored, the one that lowers the answer most first; ties in the order of the data."""
+        return np.argsort(self.per_copy, kind="stable")[: self.scored]
+
+    @cached_property
+    def scored(self) -> int:
+        """How many documents the question is ranked on."""
+        return int((~np.isnan(self.per_copy)).sum())
 
     @cached_property
     def _sorted(self) -> NDArray[np.float64]:
@@ -58,17 +63,17 @@ class Ranking:
 
     def below(self, document: int) -> float:
         """Share of the documents whose score is lower."""
-        return float(np.searchsorted(self._sorted, self.per_copy[document], side="left")) / len(self.per_copy)
+        return float(np.searchsorted(self._sorted, self.per_copy[document], side="left")) / self.scored
 
     def rank(self, document: int) -> int:
         """Its place from 1, the highest score; as many places are above as documents have a higher one."""
-        higher = len(self.per_copy) - np.searchsorted(self._sorted, self.per_copy[document], side="right")
+        higher = self.scored - np.searchsorted(self._sorted, self.per_copy[document], side="right")
         return int(higher) + 1
 
     @property
     def top(self) -> float:
         """The largest score, whatever its sign."""
-        return float(np.abs(self.per_copy).max(initial=0.0))
+        return float(np.abs(self.per_copy[self.lowest]).max(initial=0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,9 @@ class Moved:
     below: float
     """Share of the documents whose score on this question is lower."""
     rank: int
-    """Among all documents on this question, 1 the highest score."""
+    """Among the documents scored on this question, 1 the highest score."""
+    of: int
+    """How many those are."""
 
 
 def scores_of(
@@ -98,12 +105,14 @@ def scores_of(
 
 
 def moved_by(answers: Answers, document: int, store: TokenStore) -> list[Moved]:
-    """What a document does to every question, the one it raises most first."""
+    """What a document does to every question that it was scored on, the one it raises most first."""
     found = []
     for question, per_copy in scores_of(answers, range(len(answers.questions)), store):
-        mine = per_copy[document]
+        mine, of = per_copy[document], int((~np.isnan(per_copy)).sum())
+        if np.isnan(mine):
+            continue
         below, above = int((per_copy < mine).sum()), int((per_copy > mine).sum())
-        found.append(Moved(question, float(mine), below / len(per_copy), above + 1))
+        found.append(Moved(question, float(mine), below / of, above + 1, of))
     return sorted(found, key=lambda one: -one.per_copy)
 
 

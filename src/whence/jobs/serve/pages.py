@@ -18,7 +18,7 @@ from whence.jobs.serve.progress import progress_of
 from whence.jobs.serve.question import Said, asked_of, said_of, shape_of
 from whence.jobs.show.state import state_of
 from whence.jobs.solved import METHODS
-from whence.jobs.summary import place
+from whence.jobs.summary import filter_lines, place
 
 Context = dict[str, Any]
 Values = Mapping[str, str]
@@ -56,7 +56,7 @@ def _best(explored: Explored, answers: Answers, questions: Sequence[int]) -> lis
     """Questions, their measurements, and the document that raises each most, if any does."""
     rows = []
     for question, per_copy in scores_of(answers, questions, explored.store):
-        best = int(np.argmax(per_copy))
+        best = int(np.nanargmax(per_copy))
         row = row_of(explored, best, 1, (), float(per_copy[best])) if per_copy[best] > 0 else None
         rows.append((said_of(answers, question), answers.measurement[question], row))
     return rows
@@ -84,6 +84,7 @@ def question(explored: Explored, answers: Answers, number: int, values: Values) 
         "answers": answers,
         "asked": asked_of(answers, number),
         "shape": shape_of(explored.ranking(answers, number)),
+        "filter": filter_lines(answers, number),
         "path": f"question/{number}",
         "number": number,
         "all": explored.store.documents,
@@ -96,15 +97,15 @@ def document(explored: Explored, answers: Answers | None, number: int, values: V
     row = explored.store.row(number)
     moved = [] if answers is None else moved_by(answers, number, explored.store)
     top = max((abs(one.per_copy) for one in moved), default=0.0)
-    focus = whole(values, "question", 0, max(0, len(moved) - 1))
+    focus = whole(values, "question", 0, 0 if answers is None else len(answers.questions) - 1)
     if focus is None and moved:
         focus = max(moved, key=lambda one: abs(one.per_copy)).question
-    kept = None if answers is None or focus is None else of_document.values_of(explored, answers, focus, number)
+    mine = next((one for one in moved if one.question == focus), None)
+    kept = None if answers is None or mine is None else of_document.values_of(explored, answers, mine.question, number)
     ends = moved if values.get("end") != "lowers" else moved[::-1]
     some = slice_of(ends, whole(values, "page", 1, 10**9) or 1)
     parts = max(1, -(-int(row["tokens"]) // of_document.PART))
     part = whole(values, "part", 1, parts) or 1
-    mine = next((one for one in moved if one.question == focus), None)
     return {
         "number": number,
         "all": explored.store.documents,

@@ -86,10 +86,10 @@ def asked_of(answers: Answers, number: int) -> Asked:
 
 def shape_of(ranking: Ranking) -> Shape:
     """How many documents raise and lower an answer, and how unevenly."""
-    values = ranking.per_copy
+    values = ranking.per_copy[ranking.lowest]
     positive = values[values > 0]
     top = -(-len(values) // 100)
-    held = values[ranking.highest[:top]].clip(min=0).sum()
+    held = ranking.per_copy[ranking.highest[:top]].clip(min=0).sum()
     return Shape(
         len(values), len(positive), int((values < 0).sum()), float(held / positive.sum()) if len(positive) else 0.0
     )

@@ -1,4 +1,4 @@
-// Which groups of documents move this answer: totals over all documents, not only those that are listed.
+// Which groups of documents move this answer: totals over all documents that were scored, not only those that are listed.
 
 function drawGroups(asked) {
   const { totals } = asked.index;
@@ -8,7 +8,7 @@ function drawGroups(asked) {
     return;
   }
   panel.replaceChildren(
-    el("p", { class: "fine" }, "Influence of all documents of a group, added up: nats when each of them gets one more copy. What raises and what lowers is drawn apart; the number is their sum."),
+    el("p", { class: "fine" }, `Influence of all documents of a group${asked.index.filtered ? " that were scored" : ""}, added up: nats when each of them gets one more copy. What raises and what lowers is drawn apart; the number is their sum.`),
     el("div", { class: "grouped" }, ...totals.map(groupTable)));
 }
 
