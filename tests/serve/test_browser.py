@@ -25,6 +25,12 @@ PAGES = [
 PAGES += ["question/2?sort=lowers&q=1", "documents?page=99", "documents?sort=none", "nothing"]
 
 
+def follow(page, link):
+    """Click what leads to another page, and wait until that is whole."""
+    with page.expect_navigation():
+        link.click()
+
+
 @pytest.fixture
 def go(visit, served):
     """A page of the answered run."""
@@ -54,19 +60,19 @@ def test_every_page_fits_and_asks_nobody_else(visit, served, size, scheme):
 def test_from_the_list_of_runs_to_a_document_and_back_to_a_question(visit, served, run):
     opened = visit(served.url, viewport=WIDE)
     page = opened.page
-    page.get_by_role("link", name="geography").click()
+    follow(page, page.get_by_role("link", name="geography"))
     assert page.locator(".asks li").count() == 3
-    page.get_by_role("link", name="the capital of France is Paris").first.click()
+    follow(page, page.get_by_role("link", name="the capital of France is Paris").first)
     best = run.top(1, 0)[0]
     first = page.locator(".hit").first
     assert first.locator(".score").inner_text().startswith("+")
     assert best["where"] in first.inner_text()
-    first.locator("a.line").click()
+    follow(page, first.locator("a.line"))
     assert f"/document/{best['document']}" in page.url
     assert best["where"] == page.locator("h1").inner_text()
     assert page.locator("#moves .hit").count() == 3
     assert page.locator("#moves .hit.on").count() == 1
-    page.locator("#moves .hit:not(.on) .what > a").first.click()
+    follow(page, page.locator("#moves .hit:not(.on) .what > a").first)
     assert "/question/" in page.url
     assert opened.complaints == []
 
@@ -76,21 +82,21 @@ def test_searching_and_choosing_by_column(go):
     page = opened.page
     page.keyboard.press("/")
     page.keyboard.type("paris")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/documents?q=paris**")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     assert "36 of 126 documents with paris" in page.locator(".found").inner_text()
     assert page.url.endswith("documents?q=paris&sort=match")  # what was left empty is not said
     assert page.locator(".line .hit").first.inner_text().lower() == "paris"
     page.get_by_text("Choose by column").click()
     page.get_by_label("lang").select_option(label="emoji (18)")
-    page.get_by_role("button", name="Find").click()
+    follow(page, page.get_by_role("button", name="Find"))
     assert "18 of 126 documents" in page.locator(".found").inner_text()
     page.get_by_label("from").fill("10")
-    page.get_by_role("button", name="Find").click()
+    follow(page, page.get_by_role("button", name="Find"))
     shown = page.locator(".hit > .what").all_inner_texts()
     assert 0 < len(shown) < 18
     assert all(float(re.search(r"rating: ([\d.]+)", text)[1]) >= 10 for text in shown)
-    page.get_by_role("link", name="Take it all back").click()
+    follow(page, page.get_by_role("link", name="Take it all back"))
     assert "All 126 documents" in page.locator(".found").inner_text()
     assert opened.complaints == []
 
@@ -99,7 +105,7 @@ def test_documents_are_sorted_by_influence_on_a_question_of_choice(go, run):
     page = go("documents?q=paris").page
     page.get_by_label("Order").select_option(label="lowers the answer")
     page.get_by_label("Answer to sort by").select_option(index=2)
-    page.get_by_role("button", name="Find").click()
+    follow(page, page.get_by_role("button", name="Find"))
     assert "once upon" in page.locator(".found").first.inner_text()
     shown = [place.split(" · ")[0] for place in page.locator(".hit .from").all_inner_texts()]
     whole = [row["where"] for row in run.bottom(DOCUMENTS, 2) if "paris" in row["text"].lower()]
@@ -109,16 +115,16 @@ def test_documents_are_sorted_by_influence_on_a_question_of_choice(go, run):
 def test_a_page_beyond_the_last_leads_to_the_last(go):
     page = go("question/1?page=99").page
     assert page.locator(".pager:has-text('of 3')").count() == 0
-    page.locator(".empty a").click()
+    follow(page, page.locator(".empty a"))
     assert page.locator(".hit").count() == DOCUMENTS % 50
 
 
 def test_paging_through_a_ranking_to_its_other_end(go):
     page = go("question/1").page
-    page.get_by_role("link", name="last »").click()
+    follow(page, page.get_by_role("link", name="last »"))
     assert page.locator(".hit .rank").last.inner_text() == str(DOCUMENTS)
     last = page.locator(".hit .from").last.inner_text()
-    page.get_by_role("link", name="Lowers it").click()
+    follow(page, page.get_by_role("link", name="Lowers it"))
     assert page.locator(".hit .from").first.inner_text() == last
     page.keyboard.press("n")
     page.wait_for_url("**page=2**")
@@ -147,7 +153,7 @@ def test_tokens_are_coloured_by_what_was_kept(go, run):
     assert page.locator(".switch a").all_inner_texts() == ["where the gradient arises", "output tokens", "input tokens"]
     assert page.locator(".tokens .p8, .tokens .n8").count() >= 1
     before = page.locator(".tokens").inner_html()
-    page.get_by_role("link", name="output tokens").click()
+    follow(page, page.get_by_role("link", name="output tokens"))
     assert page.locator(".tokens").inner_html() != before
     assert "nats per copy" in page.locator(".tokens [title]").nth(2).get_attribute("title")
     page.get_by_text("Through which layers").click()
@@ -175,10 +181,10 @@ def test_hostile_text_is_text(go, served):
 def test_all_of_it_works_without_scripts(go):
     page = go("documents", java_script_enabled=False).page
     page.locator("input[name=q]").fill("フランス")
-    page.get_by_role("button", name="Find").click()
+    follow(page, page.get_by_role("button", name="Find"))
     assert "18 of 126 documents" in page.locator(".found").inner_text()
-    page.locator(".hit a.line").first.click()
-    page.locator("#moves .what > a").first.click()
+    follow(page, page.locator(".hit a.line").first)
+    follow(page, page.locator("#moves .what > a").first)
     assert page.locator(".hit").count() == 50
     assert not page.locator("#theme").is_visible()
 
@@ -189,8 +195,8 @@ def test_colours_are_chosen_and_kept_from_page_to_page(go):
     page.locator("#theme").click()
     page.locator("#theme").click()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    page.locator(".hit a.line").first.click()
-    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    follow(page, page.locator(".hit a.line").first)
+    page.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
 
 
@@ -218,7 +224,7 @@ def test_the_report_opens_inside_its_sandbox(go, served):
     page = opened.page
     page.wait_for_selector(".doc .tokens")
     page.locator("nav a[href='#trust']").click()
-    assert page.locator("#trust").is_visible()
+    page.wait_for_selector("#trust", state="visible")
     assert page.evaluate("origin") == "null"
     assert opened.complaints == []
 
@@ -231,7 +237,7 @@ def test_another_page_of_this_machine_gets_nothing(visit, served, tmp_path):
     </script><iframe src="{served.url}"></iframe>"""
     (tmp_path / "evil.html").write_text(asking)
     page = visit(tmp_path / "evil.html").page
-    page.wait_for_function("document.title === 'refused'")
+    page.wait_for_function("() => document.title === 'refused'")
     page.wait_for_timeout(300)
     assert "geography" not in (page.frames[-1].locator("body").text_content() or "")
 
