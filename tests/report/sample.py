@@ -16,6 +16,7 @@ from whence.report import (
     Fit,
     GroupRow,
     GroupTotals,
+    Lost,
     Matrix,
     Question,
     Recall,
@@ -25,6 +26,7 @@ from whence.report import (
     Tail,
     Trust,
     Validation,
+    WouldKeep,
 )
 from whence.report.overlap import shared_runs
 from whence.report.words import words_of
@@ -206,6 +208,7 @@ class Maker:
             leaders=leaders if len(answer_tokens) > 1 else [],
             metadata={"kind": "fact" if number < 10 else "story"},
             noise=0.02 * high[0],
+            would_keep=WouldKeep(of=docs, held=[docs * 2 // 3, docs - 1, docs]),
             swept=[
                 Swept(damping=name, spearman=0.99 - k / 50, first_ten=10 - k, of=10)
                 for k, name in enumerate(("0.03", "0.01", "0.3", "1"))
@@ -351,6 +354,19 @@ class Maker:
         return self.doc(STORY * (1 + k % 3 // 2), score, 600 + 17 * k + number, **place)
 
 
+def filtered(data: ReportData) -> ReportData:
+    """The same as a run with a filter has it; of each four questions, one where it kept everything."""
+    found = {"k": 20, "kept": 10_000, "left_out": 42_000, "drawn": 201, "above": 3}
+    losses = [
+        Lost(recall=0.03, low=0.01, high=0.13, exact=False, **found),
+        Lost(recall=None, low=0.0, high=1.0, exact=False, **found | {"k": 0}),
+        Lost(recall=1.0, low=1.0, high=1.0, exact=True, **found | {"left_out": 0, "drawn": 0, "above": 0}),
+        Lost(recall=0.5, low=0.5, high=0.5, exact=True, **found | {"left_out": 40, "drawn": 40, "above": 20}),
+    ]
+    questions = [replace(one, would_keep=None, lost=losses[k % 4]) for k, one in enumerate(data.questions)]
+    return replace(data, questions=questions, trust=replace(data.trust, filter="TF-IDF", filter_kept=10_000))
+
+
 def sample(*, questions: int = 14, docs: int = 20, seed: int = 0) -> ReportData:
     """The whole report. Everything in it is invented; nothing is measured."""
     make = Maker(seed)
@@ -416,6 +432,8 @@ def sample(*, questions: int = 14, docs: int = 20, seed: int = 0) -> ReportData:
             sequences=2571,
             tokens=251_903,
             windowed=31,
+            filter_bias="favours documents that repeat the question's words; influential ones in other words are lost",
+            firsts=[("1 %", 26), ("10 %", 254), ("", 1000)],
             unscored=2,
             validations=[
                 Validation(

@@ -7,7 +7,7 @@ import http.server
 import threading
 
 import pytest
-from tests.report.sample import HOSTILE, sample
+from tests.report.sample import HOSTILE, filtered, sample
 
 from whence.report import render
 
@@ -261,6 +261,29 @@ def test_small_reports_open_where_there_is_something_to_read(visit, tmp_path, qu
 
     assert opened.complaints == []
     assert opened.page.locator("#q1" if questions else "#overview").is_visible()
+
+
+@pytest.mark.parametrize("size", [PHONE, WIDE])
+def test_what_a_filter_lost_is_told_with_the_question_and_in_the_trust_panel(visit, tmp_path, size):
+    path = tmp_path / "filtered.html"
+    path.write_text(render(filtered(sample(questions=4, docs=3))), encoding="utf-8")
+    opened = visit(path, "q1", viewport=size)
+    page = opened.page
+
+    assert "TF-IDF’s first: the filter favours documents that repeat" in page.locator("#q1 .head").inner_text()
+    page.locator("#q1").get_by_role("link", name="What it lost").click()
+    rows = page.locator("#trust table.recalled tbody tr")
+    rows.first.wait_for(state="visible")
+    said = [" ".join(text.split()) for text in rows.all_inner_texts()]
+    assert "0.03 0.01 to 0.13 3 of 201 sampled of the others score at least as high as no. 20 of those kept" in said[0]
+    assert "– – nothing that was kept raises the answer" in said[1]
+    assert "1 exact nothing was left out" in said[2]
+    assert "0.50 exact 20 of 40 left out" in said[3]
+    assert page.locator("#trust td.from").first.bounding_box()["width"] > 200
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.goto(path.as_uri() + "#q1/groups")
+    page.locator("#q1-groups").get_by_text("of a group that were scored").wait_for()
+    assert opened.complaints == []
 
 
 RGB = """

@@ -54,9 +54,14 @@ class FilterSetting:
         return cls(name, int(count))
 
     @property
+    def title(self) -> str:
+        """The filter as a person would name it."""
+        return _CALLED[self.name]
+
+    @property
     def called(self) -> str:
-        """As a person would name it: TF-IDF's first 10,000."""
-        return f"{_CALLED[self.name]}'s first {self.count:,}"
+        """What it keeps: TF-IDF's first 10,000."""
+        return f"{self.title}'s first {self.count:,}"
 
     def most(self, documents: int, questions: int) -> int:
         """Documents that a pass reads at most: those of every question, and the control sample."""

@@ -119,10 +119,12 @@ class Trust:
     unscored: int = 0
     """Documents in which no token carried loss."""
     filter: str = ""
-    """Which documents each question was scored on, in words; empty where that was all."""
+    """The filter whose first documents each question was scored on; empty where all were scored."""
+    filter_kept: int = 0
+    """How many that filter was to keep of each question."""
     filter_bias: str = ""
     """What such a filter favours, as the rest of a sentence."""
-    firsts: list[str] = field(default_factory=list)
-    """How many documents TF-IDF would have kept, in words: columns of the questions' `WouldKeep.held`."""
+    firsts: list[tuple[str, int]] = field(default_factory=list)
+    """How many documents TF-IDF would have kept, as a share in words and as a number: columns of `WouldKeep.held`."""
     limit: int | None = None
     """The documents that were to be read of the training data at most; None when all were."""

@@ -150,13 +150,11 @@ class Corpus:
         return TFIDF().counted_by(self.session.counted) if self.searchable else None
 
     @property
-    def firsts(self) -> dict[str, int]:
-        """How many documents a filter might keep, in words: shares of the data, and what Grosse et al. kept."""
+    def firsts(self) -> list[tuple[str, int]]:
+        """How many documents a filter might keep: shares of the data, by their names, and what Grosse et al. kept."""
         n = len(self.hashes)
-        shares = {f"{share} %": -(-share * n // 100) for share in (1, 10)}
-        return {f"{name} ({count:,})": count for name, count in shares.items()} | (
-            {f"{KEPT:,}": KEPT} if n > KEPT else {}
-        )
+        shares = [(f"{share} %", -(-share * n // 100)) for share in (1, 10)]
+        return [*shares, ("", KEPT)] if n > KEPT else shares
 
     @cached_property
     def self_influence(self) -> NDArray[np.float64] | None:

@@ -105,9 +105,10 @@ def _trust(run: Run, corpus: Corpus, noise: list[str]) -> Trust:
         tokens=sum(unit.tokens for unit in store.units),
         windowed=int(store.facts.get("windowed", 0)),
         unscored=int(store.facts.get("unscored", 0)),
-        filter="" if session.filter is None else session.filter.called,
+        filter="" if session.filter is None else session.filter.title,
+        filter_kept=0 if session.filter is None else session.filter.count,
         filter_bias=BIAS,
-        firsts=list(corpus.firsts),
+        firsts=corpus.firsts,
         limit=settings.limit,
     )
 

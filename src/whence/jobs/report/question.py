@@ -180,7 +180,7 @@ class _Asking:
         """Which of these documents TF-IDF would have kept, where nothing was filtered."""
         if self.run.answers.filter is not None or self.corpus.tfidf is None:
             return None
-        firsts = self.corpus.firsts.values()
+        firsts = [count for _, count in self.corpus.firsts]
         order = self.corpus.tfidf.top(self.ids, max(firsts))
         return WouldKeep(of=len(raises), held=[int(np.isin(raises, order[:first]).sum()) for first in firsts])
 
