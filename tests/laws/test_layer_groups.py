@@ -179,8 +179,8 @@ def test_layers_that_read_one_tensor_stay_together():
         assert sorted(layer.name for part in parts for layer in part) == sorted(layer.name for layer in layers)
     apart = [[layer] for layer in layers]
     with pytest.raises(InvalidSetting, match=f"{shared[0].name} and .* read the same tensor"):
-        fitted(case, groups=LayerGroups.of(apart, "each alone"))
+        fitted(case, groups=LayerGroups.of(apart))
     with pytest.raises(InvalidSetting, match="are not the"):
-        fitted(case, groups=LayerGroups.of([layers[:1]], "one layer"))
+        fitted(case, groups=LayerGroups.of([layers[:1]]))
     with pytest.raises(InvalidSetting, match="at least 1"):
         fitted(case, groups=0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from whence.jobs.plan import machine, passes, probe, sinks
+from whence.jobs.plan import machine, probe, sinks
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -10,6 +10,6 @@ def _no_clock():
     """Trials that are only timed are left out; their size is then that of a machine which is quick enough for any."""
     at_once = lambda run, device, repeats=2: probe.Seconds(1e-6, 1e-6)  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
-        for module in (machine, passes, sinks):
+        for module in (machine, sinks):
             patch.setattr(module, "timed", at_once)
         yield

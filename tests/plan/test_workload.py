@@ -11,7 +11,7 @@ from whence.data.documents import read_documents
 from whence.data.store import TokenStore
 from whence.jobs.plan import workload
 from whence.jobs.plan.costs import Shape
-from whence.jobs.plan.workload import Workload, from_lengths, read_workload
+from whence.jobs.plan.workload import Workload, from_lengths, read_lengths
 from whence.testing import toys
 
 
@@ -40,7 +40,7 @@ def text(tmp_path):
 @pytest.mark.parametrize("limit", [None, 150])
 def test_reading_lengths_gives_the_stores_batches_and_bytes(text, tmp_path, monkeypatch, weighed, limit):
     monkeypatch.setattr(workload, "WEIGHED", weighed)
-    planned = read_workload(text, Letters(), context=64, batch_tokens=256, limit=limit)
+    planned = read_lengths(text, Letters(), context=64, batch_tokens=256, limit=limit).batched(256)
     store = TokenStore.write(
         tmp_path / "data", read_documents(str(text), limit), Letters(), context=64, batch_tokens=256
     )
@@ -61,7 +61,7 @@ def test_reading_lengths_gives_the_stores_batches_and_bytes(text, tmp_path, monk
 def test_packed_documents_are_planned_as_the_store_packs_them(text, tmp_path, pack, limit):
     """What curvature is of and what scores are of, and the rows that the model reads of either."""
     sizes = {"context": 64, "batch_tokens": 512}
-    planned = read_workload(text, Letters(), limit=limit, pack=pack, **sizes)
+    planned = read_lengths(text, Letters(), limit=limit, pack=pack, **sizes).batched(sizes["batch_tokens"])
     store = TokenStore.write(tmp_path / "data", read_documents(str(text), limit), Letters(), pack=pack, **sizes)
     for mine, there in ((planned, Workload.of(store.trained)), (planned.asked, Workload.of(store))):
         assert mine.batches == there.batches
@@ -80,7 +80,7 @@ def test_nothing_is_left_behind(text, monkeypatch, tmp_path):
     places = tmp_path / "temporary"
     places.mkdir()
     monkeypatch.setattr(workload, "TemporaryDirectory", lambda: _Here(places / "x"))
-    read_workload(text, Letters(), context=64, batch_tokens=256)
+    read_lengths(text, Letters(), context=64, batch_tokens=256)
     assert not list(places.iterdir())
 
 

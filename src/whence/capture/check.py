@@ -19,7 +19,11 @@ TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3, torch.bfloat16: 0.1, torc
 """Of a layer's largest gradient norm in the batch: rounding passes, a missing term does not."""
 
 
-def verified(model: nn.Module, tracked: Tracked, task: Task, batch: Batch) -> Tracked:
+AT_ONCE = 2**26
+"""Weights whose gradients are looked at together (256 MiB of float32 a copy); more layers take several passes."""
+
+
+def verified(model: nn.Module, tracked: Tracked, task: Task, batch: Batch, at_once: int = AT_ONCE) -> Tracked:
     """Compare each layer's traces with autograd, example by example, and group layers by what they read.
 
     Catches a module used twice, a flattened input, a routed expert, a subclass with a forward of its own, and
@@ -27,45 +31,44 @@ def verified(model: nn.Module, tracked: Tracked, task: Task, batch: Batch) -> Tr
 
     Args:
         batch: Two sequences or so, of unlike lengths.
+        at_once: Weights whose gradients may be held for each example, and once more; at the least one layer's.
 
     Raises:
         LayerError: Naming every layer whose gradient the hooks do not see whole.
     """
-    mine, reads, pooled = _from_hooks(model, tracked.layers, task, batch)
-    theirs = _from_autograd(model, tracked.layers, task, batch)
-    tolerance = TOLERANCE.get(next(model.parameters()).dtype, 2e-3)
-    wrong = []
-    for layer in tracked.layers:
-        expected = theirs[layer.name]
-        seen = mine.get(layer.name)
-        seen = torch.zeros_like(expected) if seen is None else seen.to(expected)
-        error = (seen - expected).flatten(1).norm(dim=1).max()
-        if error > tolerance * expected.flatten(1).norm(dim=1).max() + 1e-12:
-            wrong.append(layer.name)
+    reads, pooled = _reading(model, tracked.layers, task, batch)
+    wrong: list[str] = []
+    for some in pieces(tracked.layers, at_once):
+        wrong += _unlike_autograd(model, some, task, batch)
     if wrong:
-        some = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        more = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
         raise LayerError(
-            f"the gradient of {some} is not the sum of its output gradients times its inputs "
+            f"the gradient of {more} is not the sum of its output gradients times its inputs "
             "(a module used twice, routed tokens, or a forward of its own)",
             hint="leave it out with --layers",
         )
     return tracked.with_reads(reads, pooled)
 
 
-def _from_hooks(
+def pieces(layers: Sequence[TrackedLayer], at_once: int) -> list[list[TrackedLayer]]:
+    """Runs of layers with so many weights at the most, or of one layer."""
+    found: list[list[TrackedLayer]] = [[]]
+    for layer in layers:
+        if found[-1] and sum(other.weights for other in found[-1]) + layer.weights > at_once:
+            found.append([])
+        found[-1].append(layer)
+    return found
+
+
+def _reading(
     model: nn.Module, layers: Sequence[TrackedLayer], task: Task, batch: Batch
-) -> tuple[dict[str, Tensor], dict[str, str], set[str]]:
-    """Each layer's gradients ``[n o i]``, what it reads, and which layers see one row an example."""
-    grads: dict[str, Tensor] = {}
-
-    def keep(trace: LayerTrace) -> None:
-        grads[trace.layer] = trace.gradient()
-
+) -> tuple[dict[str, str], set[str]]:
+    """What each layer reads, and which layers see one row an example: all of a single forward."""
     reads: dict[str, str] = {}
     pooled: set[str] = set()
     alone = [_alone(layer) for layer in layers]
-    with capture(model, alone, batch.real, keep, batch.layout) as seen:
-        loss = task.loss(model, batch)
+    with capture(model, alone, batch.real, lambda _: None, batch.layout) as seen:
+        task.loss(model, batch)
         groups: dict[tuple[int, bool, Hashable], str] = {}
         for layer in alone:
             if layer.name not in seen:
@@ -76,19 +79,50 @@ def _from_hooks(
                 pooled.add(layer.name)
             how = layer.adapter.reading(layer.module)
             reads[layer.name] = groups.setdefault((id(seen[layer.name]), layer.bias, how), layer.name)
-        loss.sum().backward()
-    return grads, reads, pooled
+    return reads, pooled
+
+
+def _from_hooks(model: nn.Module, layers: Sequence[TrackedLayer], task: Task, batch: Batch) -> dict[str, Tensor]:
+    """Each layer's gradients ``[n o i]``."""
+    grads: dict[str, Tensor] = {}
+
+    def keep(trace: LayerTrace) -> None:
+        grads[trace.layer] = trace.gradient()
+
+    with capture(model, [_alone(layer) for layer in layers], batch.real, keep, batch.layout):
+        task.loss(model, batch).sum().backward()
+    return grads
 
 
 def _alone(layer: TrackedLayer) -> TrackedLayer:
     return replace(layer, reads=layer.name, readers=1)
 
 
-def _from_autograd(model: nn.Module, layers: Sequence[TrackedLayer], task: Task, batch: Batch) -> dict[str, Tensor]:
-    """Each example's weight gradients, ``[n o i]`` a layer, by an ordinary backward an example."""
+def _unlike_autograd(model: nn.Module, layers: Sequence[TrackedLayer], task: Task, batch: Batch) -> list[str]:
+    """The layers whose gradients from hooks are not those of autograd."""
+    mine = _from_hooks(model, layers, task, batch)
+    error, norm = dict.fromkeys((layer.name for layer in layers), 0.0), dict[str, float]()
+
+    def compare(row: int, layer: TrackedLayer, expected: Tensor) -> None:
+        seen = mine[layer.name][row].to(expected) if layer.name in mine else torch.zeros_like(expected)
+        error[layer.name] = max(error[layer.name], float((seen - expected).norm()))  # NaN: the loss says where
+        norm[layer.name] = max(norm.get(layer.name, 0.0), float(expected.norm()))
+
+    _by_autograd(model, layers, task, batch, compare)
+    tolerance = TOLERANCE.get(next(model.parameters()).dtype, 2e-3)
+    return [name for name in error if error[name] > tolerance * norm[name] + 1e-12]
+
+
+def _by_autograd(
+    model: nn.Module,
+    layers: Sequence[TrackedLayer],
+    task: Task,
+    batch: Batch,
+    look: Callable[[int, TrackedLayer, Tensor], None],
+) -> None:
+    """Show each example's weight gradients, ``[o i]`` a layer, by an ordinary backward an example."""
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     modes = [(module, module.training) for module in model.modules()]
-    rows: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
     try:
         for parameter, _ in wanted:
             parameter.requires_grad_(False)
@@ -104,13 +138,12 @@ def _from_autograd(model: nn.Module, layers: Sequence[TrackedLayer], task: Task,
                 found = {id(p): torch.zeros_like(p) if g is None else g for g, p in zip(grads, flat, strict=True)}
                 for layer in layers:
                     weight, *bias = (found[id(parameter)] for parameter in layer.parameters())
-                    rows[layer.name].append(layer.adapter.matrix(weight, bias[0] if bias else None))
+                    look(index, layer, layer.adapter.matrix(weight, bias[0] if bias else None))
     finally:
         for module, mode in modes:
             module.training = mode
         for parameter, flag in wanted:
             parameter.requires_grad_(flag)
-    return {name: torch.stack(grads) for name, grads in rows.items()}
 
 
 def refuse_leaks(model: nn.Module, task: Task, together: Batch, alone: Callable[[int], Batch]) -> None:
@@ -159,23 +192,29 @@ class Sensitivity:
 
 
 def sensitivity(
-    model: nn.Module, tracked: Tracked, task: Task, together: Batch, alone: Callable[[int], Batch]
+    model: nn.Module,
+    tracked: Tracked,
+    task: Task,
+    together: Batch,
+    alone: Callable[[int], Batch],
+    at_once: int = AT_ONCE,
 ) -> Sensitivity:
     """Compare each sequence's gradients in a batch of unlike lengths with those it has by itself, unpadded.
 
     Args:
         together: A padded batch.
         alone: Sequence number → a batch of that sequence only.
+        at_once: As `verified` takes it.
     """
-    whole, _, _ = _from_hooks(model, tracked.layers, task, together)
     worst, where = 0.0, ""
-    for row, sequence in enumerate(together.ids.tolist()):
-        single, _, _ = _from_hooks(model, tracked.layers, task, alone(sequence))
-        for name, grads in single.items():
-            norm = float(whole[name].flatten(1).norm(dim=1).max())
-            difference = float((whole[name][row] - grads[0]).norm()) / norm if norm > 0 else 0.0
-            if difference > worst:
-                worst, where = difference, name
+    for some in pieces(tracked.layers, at_once):
+        whole = _from_hooks(model, some, task, together)
+        for row, sequence in enumerate(together.ids.tolist()):
+            for name, grads in _from_hooks(model, some, task, alone(sequence)).items():
+                norm = float(whole[name].flatten(1).norm(dim=1).max())
+                difference = float((whole[name][row] - grads[0]).norm()) / norm if norm > 0 else 0.0
+                if difference > worst:
+                    worst, where = difference, name
     config = getattr(model, "config", None)
     kernel = str(getattr(config, "_attn_implementation", None) or "model's own")
     # Checkpoints' norms and rotations compute in float32 whatever the weights: float64 is no finer than that here.

@@ -70,6 +70,7 @@ def capture(
             module.training = True
         for handle in handles:
             handle.remove()
+        recorder.forget()  # a forward without its backward would hold its own graph
         for parameter in wanted:
             parameter.requires_grad_(True)
 
@@ -86,6 +87,11 @@ class _Recorder:
         self.raw: dict[str, tuple[Tensor, SharedInput]] = {}
         """Reads-group → its tensor and the prepared input, until every reader has met it in forward."""
         self.seen: dict[str, Tensor] = {}
+
+    def forget(self) -> None:
+        """Let go of every tensor."""
+        for held in (self.waiting, self.raw, self.seen):
+            held.clear()
 
     def hook(self, layer: TrackedLayer) -> Callable[..., Tensor | None]:
         def on_forward(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:

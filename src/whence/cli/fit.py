@@ -22,6 +22,7 @@ def fit(
     samples: flags.Samples = None,
     dtype: flags.Dtype = None,
     seed: flags.Seed = None,
+    memory: flags.Memory = None,
     units: flags.Units = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
@@ -52,6 +53,7 @@ def fit(
         samples=samples,
         dtype=dtype,
         seed=seed,
+        memory=memory,
     )
     from whence.jobs.run import run as job
 

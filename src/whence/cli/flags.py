@@ -108,6 +108,10 @@ Filter = Annotated[
     str | None,
     flag("filter", "NAME[:N]", "Score each question on its first N documents alone, by words: tfidf:10000, bm25:1000"),
 ]
+Memory = Annotated[
+    str | None,
+    flag("memory", "SIZE", "Stay within so much memory, 16GB: batches and groups of layers are chosen to fit"),
+]
 Top = Annotated[int | None, flag("top", "INT", "Documents shown at either end of the ranking")]
 By = Annotated[
     list[Literal["layer", "token", "answer"]] | None,

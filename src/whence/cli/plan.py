@@ -27,6 +27,7 @@ def plan(
     dtype: flags.Dtype = None,
     limit: flags.Limit = None,
     filter: flags.Filter = None,  # noqa: A002
+    memory: flags.Memory = None,
     top: flags.Top = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
@@ -61,6 +62,7 @@ def plan(
         dtype=dtype,
         limit=limit,
         filter=filter,
+        memory=memory,
         top=top,
     )
     from whence.jobs.plan import plan as job

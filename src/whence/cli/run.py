@@ -28,6 +28,7 @@ def run(
     by: flags.By = None,
     limit: flags.Limit = None,
     filter: flags.Filter = None,  # noqa: A002
+    memory: flags.Memory = None,
     top: flags.Top = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
@@ -69,6 +70,7 @@ def run(
         by=by,
         limit=limit,
         filter=filter,
+        memory=memory,
         top=top,
     )
     from whence.jobs.run import run as job

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from whence.artifacts.fingerprint import model_fingerprint
 from whence.artifacts.folder import accepts, claim, finished
 from whence.artifacts.manifest import Manifest
+from whence.capture.check import AT_ONCE
 from whence.curvature import CURVATURES, Block, Curvature, Damping
 from whence.curvature.estimator import note_on_unseen
 from whence.curvature.noise import agreement, noise_over_signal, note_on_noise
@@ -97,7 +98,9 @@ def fit(
     if folder is not None and accepts(folder, manifest) and finished(folder):
         log.note(f"curvature: already fitted in {folder}")
         return load_curvature(folder, device_of(model)).with_damping(lam)
-    tracked = checked_layers(model, track(model, layers, params), task, data)
+    chosen = track(model, layers, params)
+    at_once = AT_ONCE if isinstance(groups, int) else min(AT_ONCE, groups.largest(chosen.layers))
+    tracked = checked_layers(model, chosen, task, data, at_once)
     if folder is not None:  # claimed only now: layers that are refused may be named otherwise in the same folder
         together(world, lambda: claim(folder, manifest))
     log.note(str(tracked.coverage))
@@ -121,7 +124,7 @@ def _all_groups(
         Unfinished: If others' units are not done; every group then has this process's.
     """
     wanted = LayerGroups.count(layers, groups) if isinstance(groups, int) else groups
-    parts = wanted.agreed(of.folder, of.world).among(layers)
+    parts = wanted.among(layers)
     if len(parts) > 1:
         of.log.note(f"the {len(layers)} layers are fitted in {len(parts)} groups, one after the other")
     blocks: dict[str, Block] = {}
@@ -138,7 +141,7 @@ def _all_groups(
             waiting = waiting or unfinished
             continue
         told.append(found)
-        if of.folder is None or len(parts) == 1:
+        if of.folder is None or groups == 1:
             blocks |= own
         if of.folder is not None:
             _keep(own, found, group, layers, of, apart=len(parts) > 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -53,17 +53,27 @@ def query_gradients(
         batches: In any order; ``query`` numbers run from 0. Queries are taken in groups, so that dense
             gradients of one group at a time are held before the cut.
     """
+    return Queries.join(list(query_groups(curvature, model, batches, task=task, rank=rank)))
+
+
+def query_groups(
+    curvature: Curvature,
+    model: nn.Module,
+    batches: Iterable[QueryBatch],
+    *,
+    task: Task,
+    rank: int | str | None = "auto",
+    elements: int = DENSE_ELEMENTS,
+) -> Iterator[Queries]:
+    """The same a few queries at a time, in their order: their dense gradients have so many ``elements`` at the most."""
     layers = curvature.tracked(model)
     weights = sum(layer.weights for layer in layers)
     parts = list(batches)
     count = 1 + max(int(part.query.max()) for part in parts)
     rank = resolve_rank(rank, count, weights)
-    step = max(1, DENSE_ELEMENTS // weights)
-    groups = [
-        _group(curvature, model, layers, parts, range(first, min(first + step, count)), task, rank)
-        for first in range(0, count, step)
-    ]
-    return Queries.join(groups)
+    step = max(1, elements // weights)
+    for first in range(0, count, step):
+        yield _group(curvature, model, layers, parts, range(first, min(first + step, count)), task, rank)
 
 
 def _group(

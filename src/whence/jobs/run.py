@@ -8,6 +8,7 @@ from pathlib import Path
 
 from whence.data.queries import Query
 from whence.jobs.log import Log
+from whence.jobs.memory import stay_within
 from whence.jobs.opened import Run, Stage
 from whence.jobs.opened.answers import kept
 from whence.jobs.progress import Unfinished
@@ -56,6 +57,7 @@ def run(
     if stop_after != "prepare":
         session.check_layers()
     session.open()
+    stay_within(session, asking=stop_after in ("query", "score", "report"))
     result = Run(session.folder, session.settings, stop_after, started=session)
     stages: list[Stage] = ["prepare", "fit", "self"] if stop_after == "self" else ["prepare", "fit", "query", "score"]
     try:

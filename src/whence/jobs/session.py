@@ -29,6 +29,7 @@ from whence.jobs.documents import document_self_influence, self_folder
 from whence.jobs.filter_setting import FilterSetting
 from whence.jobs.filtered import Filtered, document_tokens, filtered
 from whence.jobs.fit import fit, fit_settings
+from whence.jobs.layer_groups import LayerGroups
 from whence.jobs.log import Log
 from whence.jobs.model import base_model, put_adapter, refuse_idle
 from whence.jobs.prepare import count_sequences, prepare
@@ -56,14 +57,13 @@ class Session:
     def __init__(self, folder: Path, settings: RunSettings, log: Log, world: World, units: range | None = None) -> None:
         self.folder, self.settings, self.log, self.world, self.units = folder, settings, log, world, units
         self._rows: str | None = None
+        self.groups: int | LayerGroups = 1  # of layers, for the fit
         self.task = CausalLM()
         self.tokenizer = load_tokenizer(settings.tokenizer or settings.model)
         self.model = base_model(settings)
         self.context = settings.context or context_length(self.model)
-        self.digests = {
-            "model": model_fingerprint(self.model),
-            "tokenizer": text_fingerprint(tokenizer_text(self.tokenizer)),
-        }
+        tokenizer = text_fingerprint(tokenizer_text(self.tokenizer))
+        self.digests = {"model": model_fingerprint(self.model), "tokenizer": tokenizer}
         self.adapter = put_adapter(self.model, settings)
         if self.adapter is not None:
             refuse_idle(self.adapter)
@@ -155,6 +155,7 @@ class Session:
             labels=settings.labels,
             seed=settings.seed,
             store=settings.store,
+            groups=self.groups,
             folder=self.folder / "curvature",
             made_from=self.sources,
             units=self.units,

@@ -24,6 +24,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from whence.errors import InvalidSetting
 from whence.jobs.filter_setting import FilterSetting
+from whence.jobs.sizes import bytes_of
 
 Scale = Literal["raw", "per_copy"]
 SolverName = Literal["fitted", "ekfac_refined", "sampled", "sampled_refined", "cg", "exact", "astra", "lissa"]
@@ -101,6 +102,9 @@ class RunSettings:
     """Documents in a sequence: one; "windows" of documents end to end, as in pretraining; or "segments", kept apart."""
     batch_tokens: int = 8192
     """Tokens in a batch, padding included; independent of the context."""
+    memory: str | None = None
+    """Most memory to take, "16GB", of the process or of the accelerator: smaller batches, queries cut to a rank and
+    layers fitted in groups are chosen to fit."""
     limit: int | None = None
     """Read only so many training documents."""
     filter: str = "none"
@@ -232,6 +236,11 @@ def _check(settings: RunSettings) -> None:
             raise RefusedSetting(name, f"{name} must be at least {low}, not {value}")
     _check_filter(settings)
     _check_solver(settings)
+    if settings.memory is not None:
+        try:
+            bytes_of(settings.memory)
+        except InvalidSetting as error:
+            raise RefusedSetting("memory", f"memory: {error.message}", hint=error.hint) from None
     if not settings.layers or not all(settings.layers):
         raise RefusedSetting(
             "layers", "layers must name at least one layer", hint='"blocks" is every layer of the blocks'

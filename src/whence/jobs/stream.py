@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from whence.capture import LayerTrace, capture
-from whence.capture.check import refuse_leaks, sensitivity, verified
+from whence.capture.check import AT_ONCE, refuse_leaks, sensitivity, verified
 from whence.capture.hooks import Sink
 from whence.capture.slope import slope
 from whence.errors import DataError, ModelError, NumericalError
@@ -107,8 +107,11 @@ def _shared_batch(data: Data) -> Batch | None:
     return alike
 
 
-def checked_layers(model: nn.Module, tracked: Tracked, task: Task, data: Data) -> Tracked:
+def checked_layers(model: nn.Module, tracked: Tracked, task: Task, data: Data, at_once: int = AT_ONCE) -> Tracked:
     """The tracked layers, verified on two of the data's own sequences and grouped by what they read.
+
+    Args:
+        at_once: Weights whose gradients may be held together: fewer of them, more passes.
 
     Raises:
         LayerError: If a layer's gradient is not seen whole.
@@ -123,9 +126,9 @@ def checked_layers(model: nn.Module, tracked: Tracked, task: Task, data: Data) -
     if together.layout is not None and together.layout.position is not None:
         refuse_packing(model)
         refuse_leaks(model, task, together, alone)
-    checked = verified(model, tracked, task, together)
+    checked = verified(model, tracked, task, together, at_once)
     if len(together) > 1:
-        found = sensitivity(model, checked, task, together, alone)
+        found = sensitivity(model, checked, task, together, alone, at_once)
         if found.advice is not None:
             raise ModelError(found.advice)
     if any(is_quantised(module) for module in model.modules()):  # their kernels are made for inference

@@ -29,7 +29,7 @@ def grouped(model: nn.Module, tracked: Tracked, task: Task) -> Tracked:
     return verified(model, tracked, task, _two(16, model))
 
 
-def check(machine: Machine, tracked: Tracked, train: Workload) -> tuple[Shape, float, Seconds]:
+def check(machine: Machine, tracked: Tracked, train: Workload, at_once: int) -> tuple[Shape, float, Seconds]:
     """The two sequences that a run checks, and the operations and seconds that it takes.
 
     Sequences too long to try are tried shorter, and scaled as a plain pass scales.
@@ -44,8 +44,8 @@ def check(machine: Machine, tracked: Tracked, train: Workload) -> tuple[Shape, f
     together = _two(max(min(longest, 16), int(longest * cut)), model)
     began, worked = time.perf_counter(), time.process_time()
     with CountOperations() as counter:
-        checked = verified(model, tracked, machine.task, together)
-        found = sensitivity(model, checked, machine.task, together, lambda row: _alone(together, row))
+        checked = verified(model, tracked, machine.task, together, at_once)
+        found = sensitivity(model, checked, machine.task, together, lambda row: _alone(together, row), at_once)
     wait(machine.device)
     took = Seconds(time.perf_counter() - began, time.process_time() - worked)
     if found.advice is not None:

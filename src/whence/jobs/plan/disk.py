@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 
+from whence.jobs.plan.memory import Memory
 from whence.jobs.plan.workload import Workload
 from whence.layers import TrackedLayer
-from whence.layers.groups import by_reads
+from whence.layers.groups import Group, by_reads
 
 MANIFEST, LISTED = 900, 100
 """Bytes of a manifest, and of a file listed in it with its SHA-256, about."""
@@ -67,6 +68,12 @@ class Disk:
     """What of the data is scored."""
     again: int = 0
 
+    @classmethod
+    def of(cls, memory: Memory, *, scored: Workload, again: int) -> Disk:
+        """Of a run that takes such memory."""
+        names = [field.name for field in fields(cls) if field.name not in ("again", "scored")]
+        return cls(**{name: getattr(memory, name) for name in names}, scored=scored, again=again)
+
     def when_done(self, report: int | None) -> dict[str, int]:
         """Folder → bytes, when the run is done.
 
@@ -78,16 +85,20 @@ class Disk:
             kept |= {"queries": self._queries(), "scores": self._scores()}
         return kept if report is None else kept | {"report": report}
 
-    def while_fitting(self, moments: int, squares: int) -> int:
+    def while_fitting(self, memory: Memory, groups: Sequence[Group]) -> int:
         """The most that partial sums take: a node a level of the tree, and a parent before its children go.
 
-        Args:
-            moments: Bytes of one partial sum of the first stage, whose total stays until the fit is done.
-            squares: Of the second stage.
+        Beside them lie the layers of the groups that are finished.
         """
         nodes = math.ceil(math.log2(max(2, self.train.units))) + 1
-        first = moments if self.curvature in ("kfac", "ekfac") else 0
-        return max(nodes * first, first + nodes * squares if self.curvature in ("diagonal", "ekfac") else 0)
+        most = finished = 0
+        for group in groups:
+            part = replace(memory, layers=group)
+            first = part.moments_sum if self.curvature in ("kfac", "ekfac") else 0
+            second = nodes * part.squares_sum if self.curvature in ("diagonal", "ekfac") else 0
+            most = max(most, finished + max(nodes * first, first + second))
+            finished += part.fitted
+        return most
 
     def _curvature(self) -> int:
         based = self.curvature in ("kfac", "ekfac")

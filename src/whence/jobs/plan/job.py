@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from torch import nn
 
-from whence.data.queries import by_answer, encode_queries
+from whence.capture.check import AT_ONCE
 from whence.errors import InvalidSetting
 from whence.jobs.filter_setting import FilterSetting
 from whence.jobs.log import Log
 from whence.jobs.model import base_model, put_adapter
-from whence.jobs.plan import costs
 from whence.jobs.plan.check import grouped
 from whence.jobs.plan.disk import Disk
 from whence.jobs.plan.machine import Machine
@@ -21,13 +18,13 @@ from whence.jobs.plan.memory import Memory
 from whence.jobs.plan.page import report_bytes
 from whence.jobs.plan.passes import Passes
 from whence.jobs.plan.probe import resident
+from whence.jobs.plan.subject import Subject
 from whence.jobs.plan.view import Plan
-from whence.jobs.plan.workload import Workload, read_workload
-from whence.jobs.query import resolve_rank
+from whence.jobs.plan.within import Chosen
+from whence.jobs.plan.workload import Workload
 from whence.jobs.questions import asked_in
 from whence.jobs.rescored import ends_again
 from whence.jobs.settings import RunSettings
-from whence.jobs.stored_curvature import STORED
 from whence.jobs.stream import device_of
 from whence.layers.lora import Params
 from whence.layers.select import track
@@ -39,6 +36,8 @@ from whence.types import Labels, Task
 def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
     """Passes, operations, memory, disk, time and coverage of ``whence run`` with these settings.
 
+    With a limit of memory, of the settings that the run would choose for it.
+
     Raises:
         WhenceError: As the run itself would, for anything that can be known before its first pass.
     """
@@ -48,25 +47,20 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
     model = base_model(settings)
     put_adapter(model, settings)
     context = settings.context or context_length(model)
-    questions = asked_in(settings)
-    parts = encode_queries(questions, tokenizer, context, settings.batch_tokens)
+    subject = Subject(model, CausalLM(), settings, asked_in(settings), tokenizer, context, log)
     log.note("plan: reading the training text for its lengths")
-    train = read_workload(
-        settings.train,
-        tokenizer,
-        context=context,
-        batch_tokens=settings.batch_tokens,
-        limit=settings.limit,
-        columns=settings.columns,
-        pack=settings.pack,
+    lengths = subject.read()
+    chosen = None if settings.memory is None else subject.fitted_into(lengths)
+    batch_tokens, rank = (
+        (settings.batch_tokens, settings.rank) if chosen is None else (chosen.batch_tokens, chosen.rank)
     )
-    tokens = by_answer(parts) if questions and "answer" in settings.by else None
+    queries, split = subject.asked(batch_tokens)
     return plan_for(
         model,
-        train,
-        CausalLM(),
-        queries=Workload.of_queries(parts, len(questions)) if questions else None,
-        split=None if tokens is None else Workload.of_queries(tokens.batches, len(tokens)),
+        lengths.batched(batch_tokens),
+        subject.task,
+        queries=queries,
+        split=split,
         layers=settings.layers,
         params=settings.params,
         curvature=settings.curvature,
@@ -74,10 +68,11 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
         labels=settings.labels,
         seed=settings.seed,
         store=settings.store,
-        rank=settings.rank,
+        rank=rank,
         by=settings.by,
         top=settings.top,
         filter=FilterSetting.parse(settings.filter),
+        chosen=chosen,
         log=log,
     )
 
@@ -116,6 +111,7 @@ def plan_for(
     top: int = 20,
     filter: FilterSetting | None = None,  # noqa: A002
     report: bool = True,
+    chosen: Chosen | None = None,
     log: Log | None = None,
 ) -> Plan:
     """The plan of a language model already loaded and a workload already measured.
@@ -125,33 +121,23 @@ def plan_for(
         split: Their answers' tokens, where the pass takes those as queries.
         filter: Which documents each question is scored on; all by default.
         report: Also the explaining of what a report shows.
+        chosen: What was chosen to stay within some memory.
     """
     log = log or Log.silent()
-    device, dtype = device_of(model), next(model.parameters()).dtype
-    before = resident(device)
+    device = device_of(model)
+    before = resident(device) if chosen is None else chosen.limit.baseline
     tracked = grouped(model, track(model, layers, params), task)
     asked = split or queries
-    count = asked.documents if asked else 0
-    kept = resolve_rank(rank, count, costs.weights(tracked.layers)) if count else None
-    sums = torch.promote_types(dtype, torch.float32)
-    sizes: dict[str, Any] = {
-        "layers": tracked.layers,
-        "sums": sums,
-        "stored": STORED[store] or sums,
-        "curvature": curvature,
-        "train": train,
-        "queries": count,
-        "questions": queries.documents if queries else 0,
-        "rank": kept,
-        "by": by,
-    }
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    memory = Memory(dtype=dtype, parameters=parameters, **sizes)
+    memory = Memory.of(
+        model, tracked.layers, train, queries, asked, curvature, store, rank, by, mapped=chosen is not None
+    )
     most = train.documents if filter is None or queries is None else filter.most(train.documents, queries.documents)
     scored = train.asked.some_documents(most)
-    disk = Disk(**sizes, scored=scored, again=ends_again(kept, dtype, top))
+    disk = Disk.of(memory, scored=scored, again=ends_again(memory.rank, memory.dtype, top))
     rehearsal = Passes(Machine(model, tracked.layers, task), memory, labels, log)
-    passes = [rehearsal.check(tracked), *rehearsal.fit(samples, seed)]
+    groups = [tracked.layers] if chosen is None else chosen.groups.among(tracked.layers)
+    at_once = AT_ONCE if chosen is None else min(AT_ONCE, chosen.groups.largest(tracked.layers))
+    passes = [rehearsal.check(tracked, at_once), *rehearsal.fit(samples, seed).in_groups(groups)]
     if queries is not None and asked is not None:
         passes += [rehearsal.query(asked), rehearsal.score(scored), *rehearsal.rescore(queries, top)]
         if report:
@@ -163,7 +149,7 @@ def plan_for(
         baseline=before,
         on_device=device.type == "cuda",
         disk=disk.when_done(page),
-        disk_while_fitting=disk.while_fitting(memory.moments_sum, memory.squares_sum),
+        disk_while_fitting=disk.while_fitting(memory, groups),
         coverage=tracked.coverage,
         documents=train.documents,
         sequences=train.sequences,
@@ -171,9 +157,10 @@ def plan_for(
         tokens=train.tokens,
         padded=train.padded,
         units=train.units,
-        queries=sizes["questions"],
-        rank=kept,
+        queries=memory.questions,
+        rank=memory.rank,
+        model_parameters=memory.parameters,
         filter=filter,
         scored=most,
-        model_parameters=parameters,
+        chosen=chosen,
     )

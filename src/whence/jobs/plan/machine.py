@@ -27,10 +27,11 @@ from whence.jobs.plan.probe import (
     tried,
     weights_wanted,
 )
-from whence.jobs.plan.sinks import Extra, extra
+from whence.jobs.plan.sinks import Extra, alike, extra
 from whence.jobs.plan.workload import Workload
 from whence.jobs.stream import device_of, likelihood_pass
 from whence.layers import TrackedLayer
+from whence.layers.groups import by_reads
 from whence.types import Batch, Labels, Task
 
 STANDING = 3
@@ -42,10 +43,13 @@ class Rehearsal:
 
     Args:
         rate: Operations a second, about: what decides how large a trial is.
+        like: A way that differs in how much is done, and is as quick at it: seconds are told by its.
     """
 
-    def __init__(self, run: Callable[[Batch], Any], model: nn.Module, rate: float) -> None:
-        self.run, self.model, self.device = run, model, device_of(model)
+    def __init__(
+        self, run: Callable[[Batch], Any], model: nn.Module, rate: float, like: Rehearsal | None = None
+    ) -> None:
+        self.run, self.model, self.device, self.like = run, model, device_of(model), like
         self.counted = operations(run, model)
         self.budget = TRIAL * rate
         self._seconds: dict[Shape, Seconds] = {}
@@ -57,6 +61,8 @@ class Rehearsal:
 
     def seconds(self, work: Workload) -> Seconds:
         """Over all batches."""
+        if self.like is not None:
+            return self.like.seconds(work) * (self.operations(work) / self.like.operations(work))
         return self.over(work.read, self._timed)
 
     def over(self, work: Workload, once: Callable[[Shape], Seconds]) -> Seconds:
@@ -105,25 +111,34 @@ class Rehearsal:
 class Machine:
     """The ways in which a run uses the model, and the sinks of its passes."""
 
-    def __init__(self, model: nn.Module, layers: Sequence[TrackedLayer], task: Task) -> None:
-        self.model, self.layers, self.task = model, layers, task
+    def __init__(
+        self, model: nn.Module, layers: Sequence[TrackedLayer], task: Task, whole: Machine | None = None
+    ) -> None:
+        self.model, self.layers, self.task, self.whole = model, layers, task, whole
         self.device, self.dtype = device_of(model), next(model.parameters()).dtype
-        small = made_up(Shape(1, 64, 63), model)
-        counted = operations(lambda batch: self._pass(batch, "true"), model).of(Shape(1, 64, 63))
-        took = timed(lambda: self._pass(small, "true"), self.device).wall
-        self.rate = counted / max(took, 1e-9)
+        self._extras: dict[tuple[Any, ...], Extra] = {} if whole is None else whole._extras
+        self._eigh: dict[int, Seconds] = {} if whole is None else whole._eigh
+        self.rate: float = self._rate() if whole is None else whole.rate
         """Operations a second of a pass over little."""
-        self._extras: dict[tuple[Any, ...], Extra] = {}
+
+    def _rate(self) -> float:
+        small = made_up(Shape(1, 64, 63), self.model)
+        counted = operations(lambda batch: self._pass(batch, "true"), self.model).of(Shape(1, 64, 63))
+        return counted / max(timed(lambda: self._pass(small, "true"), self.device).wall, 1e-9)
+
+    def part(self, layers: Sequence[TrackedLayer]) -> Machine:
+        """The same with passes over some of the layers; what is known of the whole is not tried again."""
+        return Machine(self.model, layers, self.task, self)
 
     @cached_property
     def plain(self) -> Rehearsal:
         """A forward and a backward through activations, at the labels of the data."""
-        return Rehearsal(lambda batch: self._pass(batch, "true"), self.model, self.rate)
+        return self._passing("true")
 
     @cached_property
     def sampled(self) -> Rehearsal:
         """The same at labels sampled from the model."""
-        return Rehearsal(lambda batch: self._pass(batch, "sampled"), self.model, self.rate)
+        return self._passing("sampled")
 
     @cached_property
     def epoch(self) -> Rehearsal:
@@ -170,12 +185,32 @@ class Machine:
         """Of so many operations, at the rate of a plain pass over some work."""
         return self.plain.seconds(work) * (operations / self.plain.operations(work))
 
+    def eigenbases(self) -> Seconds:
+        """Each width once, timed up to 1,024 and scaled by its cube beyond."""
+        widths = [members[0].inputs for members in by_reads(self.layers).values()]
+        widths += [layer.outputs for layer in self.layers for _ in range(2)]  # of half the draws too
+        for width in set(widths) - set(self._eigh):
+            small = min(width, 1024)
+            sample = torch.randn(small, small, dtype=torch.float64, device=self.device)
+            gram = sample @ sample.mT
+            once = timed(lambda gram=gram: torch.linalg.eigh(gram), self.device, repeats=1)  # type: ignore[misc]
+            self._eigh[width] = once * (width / small) ** 3
+        return sum((self._eigh[width] for width in widths), Seconds())
+
+    def _passing(self, labels: Labels) -> Rehearsal:
+        like = None if self.whole is None else self.whole.passing(labels)
+        return Rehearsal(lambda batch: self._pass(batch, labels), self.model, self.rate, like)
+
     def _pass(self, batch: Batch, labels: Labels) -> None:
         """A pass whose traces nobody keeps."""
         likelihood_pass(self.model, self.layers, self.task, batch, lambda _: None, labels=labels)
 
     def _extra(self, kind: str, few: Shape, sink: dict[str, Any]) -> Extra:
-        key = (kind, few, tuple(sorted(sink.items())))
-        if key not in self._extras:
-            self._extras[key] = extra(kind, self.layers, few, self.dtype, self.device, **sink)
-        return self._extras[key]
+        found = []
+        for group, count in alike(self.layers):
+            sizes = tuple((layer.outputs, layer.inputs) for layer in group)
+            key = (kind, few, sizes, tuple(sorted(sink.items())))
+            if key not in self._extras:
+                self._extras[key] = extra(kind, group, few, self.dtype, self.device, **sink)
+            found.append((self._extras[key], count))
+        return Extra(sum((one.seconds * count for one, count in found), Seconds()), max(one.memory for one, _ in found))

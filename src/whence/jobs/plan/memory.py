@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
+from whence.capture.check import pieces
 from whence.curvature.estimator import Part
 from whence.curvature.moments import Moments
 from whence.curvature.noise import TRACE_ELEMENTS
@@ -18,7 +20,9 @@ from whence.curvature.squares import Squares
 from whence.influence.score import EXPANDED_ELEMENTS, meets_as_factors
 from whence.jobs.plan import costs
 from whence.jobs.plan.workload import Workload
-from whence.jobs.query import DENSE_ELEMENTS
+from whence.jobs.query import DENSE_ELEMENTS, resolve_rank
+from whence.jobs.report.question import BESIDE_ELEMENTS
+from whence.jobs.stored_curvature import STORED
 from whence.layers import TrackedLayer
 
 
@@ -45,6 +49,47 @@ class Memory:
     questions: int
     rank: int | None
     by: Sequence[str]
+    mapped: bool = False
+    """Whether a finished curvature, and queries, are read from their files as they are used, and not held."""
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        layers: Sequence[TrackedLayer],
+        train: Workload,
+        queries: Workload | None,
+        asked: Workload | None,
+        curvature: str,
+        store: str,
+        rank: int | str | None,
+        by: Sequence[str],
+        *,
+        mapped: bool = False,
+    ) -> Memory:
+        """Of a model and what it will read.
+
+        Args:
+            asked: What meets the data: the questions, or their answers' tokens.
+            mapped: Whether what is finished stays in its files; an accelerator has to load it.
+        """
+        first = next(model.parameters())
+        sums = torch.promote_types(first.dtype, torch.float32)
+        count = asked.documents if asked else 0
+        return cls(
+            layers=layers,
+            dtype=first.dtype,
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            sums=sums,
+            stored=STORED[store] or sums,
+            curvature=curvature,
+            train=train,
+            queries=count,
+            questions=queries.documents if queries else 0,
+            rank=resolve_rank(rank, count, costs.weights(layers)) if count else None,
+            by=by,
+            mapped=mapped and first.device.type == "cpu",
+        )
 
     @property
     def bases(self) -> int:
@@ -89,16 +134,31 @@ class Memory:
         return self.bases + (0 if self.curvature == "identity" else self.stored.itemsize * costs.weights(self.layers))
 
     @property
+    def kept(self) -> int:
+        """What is there of a curvature once it is fitted."""
+        return 0 if self.mapped else self.fitted
+
+    @property
     def prepared(self) -> int:
         """All queries as they meet the training data."""
         if self.rank is None:
             return self.queries * self.weights
         return self.queries * self.sums.itemsize * costs.factors(self.layers, self.rank)
 
-    def check(self, batch: int) -> int:
-        """Two sequences' gradients from hooks beside a batch, and then beside autograd's, held twice while stacked."""
-        two = 2 * self.dtype.itemsize * costs.weights(self.layers)
-        return max(two + batch, 3 * two)
+    @property
+    def met(self) -> int:
+        """What is there of the queries while they meet the data."""
+        return 0 if self.mapped else self.prepared
+
+    def check(self, batch: int, at_once: int) -> int:
+        """Two sequences' gradients from hooks, and one by autograd with the graph of the batch beside them, which is
+        about three quarters of what the batch takes at its height (0.72–0.80 of Llamas of several shapes).
+
+        Args:
+            at_once: Weights that are looked at together.
+        """
+        some = max(sum(layer.weights for layer in piece) for piece in pieces(self.layers, at_once))
+        return max(batch, 3 * self.dtype.itemsize * some + 3 * batch // 4)
 
     def moments(self, batch: int) -> int:
         """While a batch runs, or while two partial sums become one."""
@@ -134,7 +194,7 @@ class Memory:
         sums, before = group * self.weights, self.prepared * (self.queries - group) // self.queries
         passing = max(sums, batch) if batches == 1 else sums + batch
         solving = sums + 3 * group * self.largest
-        return self.fitted + max(before + max(passing, solving), 2 * self.prepared if before else 0)
+        return self.kept + max(before + max(passing, solving), 2 * self.prepared if before else 0)
 
     def score(self, batch: int) -> int:
         """All queries, multiplied out where that is cheaper, beside a batch; or all scores put together."""
@@ -145,21 +205,27 @@ class Memory:
         totals = 2 * 4 * self.questions * self.train.asked.sequences * (1 + ("layer" in self.by) * len(self.layers))
         totals += 2 * 4 * self.queries * self.train.asked.sequences * ("answer" in self.by)
         totals += 4 * self.questions * self.train.tokens * ("token" in self.by)
-        return self.fitted + self.prepared + max(expanded + batch, totals)
+        return self.kept + self.met + max(expanded + batch, totals)
 
     def one_question(self, batch: int, beside: int = 0, met: int = 0) -> int:
         """One question at full rank beside all of them, and its direction; in float32 whatever the pass was in.
 
         Args:
-            beside: What else its documents are met with, answer tokens and other dampings, each dense: twice, while
-                they are put together.
+            beside: What else its documents are met with, answer tokens and other dampings: some at a time, dense, twice
+                while they are put together and with the next one made.
             met: Of the batch that they then meet.
         """
         wider = max(self.dtype.itemsize, 4)
-        held = self.fitted + self.prepared + (wider - self.dtype.itemsize) * self.parameters
+        held = self.kept + self.met + (wider - self.dtype.itemsize) * self.parameters
         explained = 2 * self.weights + max(batch * wider // self.dtype.itemsize, 3 * self.largest)
-        together = beside * self.weights
-        return held + max(explained, together + max(together, met * wider // self.dtype.itemsize))
+        some = self.at_once(beside)
+        together, after = some * self.weights, (some < beside) * self.weights
+        twice = together if some > 1 else 0
+        return held + max(explained, together + after + max(twice, met * wider // self.dtype.itemsize))
+
+    def at_once(self, beside: int) -> int:
+        """How many of them are met together."""
+        return min(beside, max(1, BESIDE_ELEMENTS // costs.weights(self.layers)))
 
     @property
     def _named(self) -> dict[str, TrackedLayer]:

@@ -1,6 +1,6 @@
-"""What each pass adds to a plain one in seconds and bytes: its sink, fed with made-up traces layer by layer.
+"""What each pass adds to a plain one in seconds and bytes: its sink, fed with made-up traces.
 
-Layers of equal sizes are tried once. A sink that keeps totals gets them before the clock starts.
+A sink that keeps totals gets them before the clock starts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Extra:
 
     seconds: Seconds
     memory: int
-    """Bytes, in the group of layers that takes most."""
+    """Bytes at its height."""
 
 
 def alike(layers: Sequence[TrackedLayer]) -> list[tuple[Group, int]]:
@@ -51,7 +51,7 @@ def alike(layers: Sequence[TrackedLayer]) -> list[tuple[Group, int]]:
 
 def extra(
     kind: str,
-    layers: Sequence[TrackedLayer],
+    group: Group,
     shape: Shape,
     dtype: torch.dtype,
     device: torch.device,
@@ -61,26 +61,22 @@ def extra(
     by_token: bool = False,
     repeats: int = 2,
 ) -> Extra:
-    """Try the sink of one pass on a batch of ``shape``.
+    """Try the sink of one pass on a batch of ``shape``, for the layers that read one tensor.
 
     Args:
         kind: ``moments``, ``squares``, ``diagonal``, ``gradients`` (of queries), ``scores`` or ``self``.
         dtype: What traces come in.
     """
-    seconds, memory = Seconds(0.0, 0.0), 0
-    for group, count in alike(layers):
-        sink = _sink(kind, group, shape, torch.promote_types(dtype, torch.float32), device, queries, rank, by_token)
-        inputs = torch.randn(shape.n, shape.t, group[0].inputs, dtype=dtype, device=device)
-        grads = {e.name: torch.randn(shape.n, shape.t, e.outputs, dtype=dtype, device=device) for e in group}
+    sink = _sink(kind, group, shape, torch.promote_types(dtype, torch.float32), device, queries, rank, by_token)
+    inputs = torch.randn(shape.n, shape.t, group[0].inputs, dtype=dtype, device=device)
+    grads = {e.name: torch.randn(shape.n, shape.t, e.outputs, dtype=dtype, device=device) for e in group}
 
-        def once(group: Group = group, sink: Sink = sink, inputs: torch.Tensor = inputs) -> None:
-            shared = SharedInput(group[0].reads, inputs, len(group))
-            for index, layer in enumerate(group):
-                sink(LayerTrace(layer.name, shared, grads[layer.name], index == 0))  # noqa: B023 - used at once
+    def once() -> None:
+        shared = SharedInput(group[0].reads, inputs, len(group))
+        for index, layer in enumerate(group):
+            sink(LayerTrace(layer.name, shared, grads[layer.name], index == 0))
 
-        seconds = seconds + timed(once, device, repeats) * count
-        memory = max(memory, peak(once, device))
-    return Extra(seconds, memory)
+    return Extra(timed(once, device, repeats), peak(once, device))
 
 
 def _sink(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whence.jobs.filter_setting import BIAS, CONTROL, FilterSetting
 from whence.jobs.plan.probe import Seconds
+from whence.jobs.sizes import said
 from whence.layers.coverage import Coverage
+
+if TYPE_CHECKING:
+    from whence.jobs.plan.within import Chosen
 
 SLACK = 1.6
 """Main memory that a pass touches over what is alive in it: glibc keeps freed activations in fragments (measured
@@ -63,6 +67,8 @@ class Plan:
     scored: int
     """Documents that are scored: at most, where there is a filter."""
     model_parameters: int
+    chosen: Chosen | None = None
+    """What was chosen to stay within some memory, where there is a limit."""
 
     @property
     def operations(self) -> float:
@@ -111,12 +117,13 @@ class Plan:
             "",
             f"time    about {_time(self.seconds)} on this machine, as busy as it is now; a training epoch takes "
             f"{_time(self.epoch.seconds.wall)} and {_count(self.epoch.operations)} operations",
-            f"memory  {_bytes(self.peak_memory)} at its height, {self._where()}; {_bytes(self.baseline)} to begin with",
-            f"disk    {_bytes(self.disk_bytes)} when done: "
-            + ", ".join(f"{name} {_bytes(size)}" for name, size in self.disk.items()),
+            f"memory  {said(self.peak_memory)} at its height, {self._where()}; {said(self.baseline)} to begin with",
+            *([self._chosen(self.chosen)] if self.chosen else []),
+            f"disk    {said(self.disk_bytes)} when done: "
+            + ", ".join(f"{name} {said(size)}" for name, size in self.disk.items()),
         ]
         if self.disk_peak > 1.01 * self.disk_bytes:
-            lines.append(f"        {_bytes(self.disk_peak)} while fitting, for partial sums")
+            lines.append(f"        {said(self.disk_peak)} while fitting, for partial sums")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -133,6 +140,15 @@ class Plan:
             f"the filter {BIAS}",
         ]
 
+    def _chosen(self, chosen: Chosen) -> str:
+        groups, rank = len(chosen.groups), "" if not self.queries else f", {_asked(self.queries, self.rank)}"
+        layers = "all layers together" if groups == 1 else f"layers in {groups} groups, one after the other"
+        files = "" if self.on_device else "; files that are read as they are used are not counted"
+        return (
+            f"        to stay within {said(chosen.limit.whole)}: batches of up to {chosen.batch_tokens:,} tokens, "
+            f"{self.units} work units, {layers}{rank}{files}"
+        )
+
     def _where(self) -> str:
         return "of the accelerator" if self.on_device else "the process and its model included"
 
@@ -144,7 +160,7 @@ class Plan:
             _count(one.operations),
             f"{self.in_epochs(one):.2f}",
             _time(one.seconds.wall),
-            _bytes(one.memory),
+            said(one.memory),
         )
 
     def _total(self) -> tuple[str, ...]:
@@ -156,7 +172,7 @@ class Plan:
             _count(self.operations),
             f"{self.epochs:.2f}",
             _time(self.seconds),
-            _bytes(max(one.memory for one in self.passes)),
+            said(max(one.memory for one in self.passes)),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -186,6 +202,15 @@ class Plan:
             "seconds": self.seconds,
             "epochs": self.epochs,
             "memory": {"baseline": self.baseline, "peak": self.peak_memory, "on_device": self.on_device},
+            "chosen": None
+            if self.chosen is None
+            else {
+                "memory": self.chosen.limit.whole,
+                "batch_tokens": self.chosen.batch_tokens,
+                "units": self.units,
+                "rank": self.chosen.rank,
+                "groups": [list(group) for group in self.chosen.groups.names],
+            },
             "disk": {**self.disk, "total": self.disk_bytes, "peak": self.disk_peak},
         }
 
@@ -225,13 +250,6 @@ def _count(number: float) -> str:
         if number >= power:
             return f"{number / power:.3g} {letter}"
     return f"{number:.0f}"
-
-
-def _bytes(number: float) -> str:
-    for power, letter in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if number >= power:
-            return f"{number / power:.3g} {letter}"
-    return f"{number:.0f} B"
 
 
 def _time(seconds: float) -> str:

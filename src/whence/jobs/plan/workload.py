@@ -136,7 +136,38 @@ class Workload:
         return sum(shape.positions * count for shape, count in self.batches.items())
 
 
-def read_workload(
+@dataclass(frozen=True)
+class Lengths:
+    """What was read of the training text: enough to know its batches under any budget of tokens."""
+
+    lengths: NDArray[np.int64]
+    scored: NDArray[np.int64]
+    begins: NDArray[np.bool_]
+    """Which pieces begin a row of the model's; only where documents share rows."""
+    pack: Pack
+    context: int
+    about: dict[str, Any]
+    """Documents, how many were windowed, and bytes of a row of the table."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row that the model reads: no batch is smaller than the one that holds it."""
+        return int((self.lengths if self.pack == "none" else rows_of(self.lengths, self.begins)).max())
+
+    def batched(self, batch_tokens: int) -> Workload:
+        """The batches, units and bytes that come of it."""
+        if self.pack == "none":
+            return from_lengths(self.lengths, self.scored, batch_tokens, **self.about)
+        parts = packed(
+            self.lengths, self.scored, self.begins, batch_tokens, pack=self.pack, context=self.context, **self.about
+        )
+        if self.pack == "segments":
+            return parts
+        whole = rows_of(self.lengths, self.begins), np.add.reduceat(self.scored, np.flatnonzero(self.begins))
+        return replace(from_lengths(*whole, batch_tokens, **self.about), disk=parts.disk, parts=parts)
+
+
+def read_lengths(
     train: str | Path,
     tokenizer: Tokenizer,
     *,
@@ -145,7 +176,7 @@ def read_workload(
     limit: int | None = None,
     columns: Columns | None = None,
     pack: Pack = "none",
-) -> Workload:
+) -> Lengths:
     """Tokenise training text for its lengths.
 
     Raises:
@@ -165,14 +196,8 @@ def read_workload(
         windowed += len(encoded.pieces) > 1
         count += 1
     lengths, scored, begins = (np.asarray(column) for column in zip(*pieces, strict=True))
-    about: dict[str, Any] = {"documents": count, "windowed": windowed, "row_bytes": row_bytes}
-    if pack == "none":
-        return from_lengths(lengths, scored, batch_tokens, **about)
-    parts = packed(lengths, scored, begins, batch_tokens, pack=pack, context=context, **about)
-    if pack == "segments":
-        return parts
-    whole = rows_of(lengths, begins), np.add.reduceat(scored, np.flatnonzero(begins))
-    return replace(from_lengths(*whole, batch_tokens, **about), disk=parts.disk, parts=parts)
+    about = {"documents": count, "windowed": windowed, "row_bytes": row_bytes}
+    return Lengths(lengths, scored, begins, pack, context, about)
 
 
 def from_lengths(

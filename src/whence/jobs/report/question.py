@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from whence.curvature import Damping
+from whence.data.queries import AnswerTokens
 from whence.evaluate.statistics import spearman
 from whence.influence.query import Queries
 from whence.influence.topk import TopK
 from whence.jobs.explain import Explanation, explain, full_rank_query, meet
 from whence.jobs.filtered import tokens_asked
 from whence.jobs.opened.shown import keep_shown
-from whence.jobs.report.answers import Answer, answer_of, leaders_of
+from whence.jobs.query import query_groups
+from whence.jobs.report.answers import answer_tokens, leaders_of, said
 from whence.jobs.report.corpus import Corpus
 from whence.jobs.report.shapes import against, noise_of, tail_of, totals_of
 from whence.jobs.solved import whole_query
-from whence.report.model import Doc, Question
+from whence.report.model import AnswerToken, Doc, Question
 from whence.report.overlap import folded, shared_runs, starts_of
 from whence.report.trust import Lost, Swept, WouldKeep
 from whence.report.words import Word, words_of
@@ -34,35 +37,68 @@ SWEEP = (0.1, 0.3, 3.0, 10.0)
 """Other dampings that the shown documents are ranked at, in units of the report's own."""
 
 
+BESIDE_ELEMENTS = 2**26
+"""Of directions that a question's documents meet at once (256 MiB of float32): more of them take several passes."""
+
+
 @dataclass(frozen=True)
 class Beside:
     """What one question's documents are also met with: answer tokens, and the question at other dampings."""
 
-    answer: Answer | None
+    answer: list[AnswerToken]
     dampings: list[str]
-    queries: Queries | None
+    by_answer: NDArray[np.float64]
+    """``[k d]``, raw."""
+    at_dampings: NDArray[np.float64]
+    """``[s d]``, raw."""
 
     @classmethod
-    def of(cls, run: Run, row: int) -> Beside:
+    def of(cls, run: Run, row: int, documents: Sequence[int]) -> Beside:
         """No refit is needed for any of them."""
         session = run.session
-        if run.answers.queries is not None:  # solved otherwise than by the fitted curvature, as these would be
-            return cls(None, [], None)
-        answer = answer_of(run, row)
         curvature, rule = session.curvature, session.curvature.damping
-        sweep = [] if not isinstance(rule, Damping) else [replace(rule, value=rule.value * times) for times in SWEEP]
-        parts = session.parts_of(row)
-        groups = [] if answer is None else [answer.queries]
-        groups += [full_rank_query(curvature.with_damping(one), session.model, parts, session.task) for one in sweep]
-        return cls(answer, [str(one) for one in sweep], Queries.join(groups) if groups else None)
+        tokens, sweep = None, list[Damping]()
+        if run.answers.queries is None:  # or the question was solved otherwise than these would be
+            tokens = answer_tokens(run, row)
+            sweep = [replace(rule, value=rule.value * times) for times in SWEEP] if isinstance(rule, Damping) else []
+        measured, scores = [np.zeros(0)], [np.zeros((0, len(documents)))]
+        for some in _at_once(_directions(run, row, tokens, sweep)):
+            measured.append(some.measurement.double().numpy())
+            if documents:
+                scores.append(meet(curvature, session.model, some, session.store, documents, session.task))
+            del some
+        k, found = 0 if tokens is None else len(tokens), np.concatenate(scores)
+        answer = [] if tokens is None else said(run, tokens, np.concatenate(measured)[:k])
+        if not documents:
+            found = np.zeros((k + len(sweep), 0))
+        return cls(answer, [str(one) for one in sweep], found[:k], found[k:])
 
-    def met(self, run: Run, documents: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Raw scores of documents: ``[k d]`` by answer token, and ``[s d]`` at other dampings."""
-        session, k = run.session, 0 if self.answer is None else len(self.answer.said)
-        if self.queries is None or not documents:
-            return np.zeros((k, len(documents))), np.zeros((len(self.dampings), len(documents)))
-        found = meet(session.curvature, session.model, self.queries, session.store, documents, session.task)
-        return found[:k], found[k:]
+
+def _directions(run: Run, row: int, tokens: AnswerTokens | None, sweep: Sequence[Damping]) -> Iterator[Queries]:
+    """The answer's tokens in their order, then the question at each damping, at full rank."""
+    session = run.session
+    model, task = session.model, session.task
+    if tokens is not None:
+        yield from query_groups(
+            session.curvature, model, tokens.batches, task=task, rank="full", elements=BESIDE_ELEMENTS
+        )
+    for one in sweep:
+        yield full_rank_query(session.curvature.with_damping(one), model, session.parts_of(row), task)
+
+
+def _at_once(directions: Iterator[Queries]) -> Iterator[Queries]:
+    """Directions put together while they are not too large; the next is made once those before it are let go."""
+    held: list[Queries] = []
+    for one in directions:
+        weights = sum(part.numel() for part in one.prepared.values() if isinstance(part, Tensor)) // len(one)
+        if held and (sum(map(len, held)) + len(one)) * weights > BESIDE_ELEMENTS:
+            some = Queries.join(held)
+            held.clear()
+            yield some
+            del some
+        held.append(one)
+    if held:
+        yield Queries.join(held)
 
 
 def told(run: Run, row: int, corpus: Corpus, planted: int | None, progress: Callable[[float], None]) -> Question:
@@ -77,15 +113,17 @@ def told(run: Run, row: int, corpus: Corpus, planted: int | None, progress: Call
     explained = explain(session.curvature, session.model, full, store, shown, session.task, progress)
     keep_shown(run.answers.folder, row, explained)
     del full
-    beside, leading = Beside.of(run, row), leaders_of(run, row, shown)
-    by_answer, at_dampings = beside.met(run, [*shown, *leading])
+    leading = leaders_of(run, row, shown)
+    beside = Beside.of(run, row, [*shown, *leading])
     tokens, scored = session.shown_tokens(row)
     asking = _Asking(run, row, corpus, tokens, scored)
     docs = {e.document: asking.doc(e) for e in explained}
-    docs |= {document: asking.leader(document, by_answer[:, len(shown) + k]) for k, document in enumerate(leading)}
+    docs |= {
+        document: asking.leader(document, beside.by_answer[:, len(shown) + k]) for k, document in enumerate(leading)
+    }
     for k, document in enumerate((*shown, *leading)):
-        if beside.answer is not None:
-            docs[document] = replace(docs[document], by_answer=_short(by_answer[:, k] / n, digits=6))
+        if beside.answer:
+            docs[document] = replace(docs[document], by_answer=_short(beside.by_answer[:, k] / n, digits=6))
     docs |= _folded(docs, [raises, lowers], corpus)
     layers = list(session.curvature.blocks)
     groups = layer_groups(layers)
@@ -102,9 +140,9 @@ def told(run: Run, row: int, corpus: Corpus, planted: int | None, progress: Call
         tokens=tokens,
         scored=scored,
         measurement=measurement,
-        answer=[] if beside.answer is None else beside.answer.said,
+        answer=beside.answer,
         noise=noise_of(raw / n, session.curvature.noise),
-        swept=_swept(beside.dampings, at_dampings[:, : len(shown)], raw[shown]),
+        swept=_swept(beside.dampings, beside.at_dampings[:, : len(shown)], raw[shown]),
         lost=_lost(run, row),
         would_keep=asking.would_keep(raises),
         tail=tail_of(raw / n),
