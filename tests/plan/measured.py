@@ -15,6 +15,7 @@ from whence.jobs import fitting
 from whence.jobs import query as querying
 from whence.jobs import rescored as rescoring
 from whence.jobs import score as scoring
+from whence.jobs.layer_groups import LayerGroups
 from whence.jobs.log import Log
 from whence.jobs.opened import Run
 from whence.jobs.opened.answers import kept
@@ -49,9 +50,13 @@ class Meter(LiveBytes):
         return result
 
 
-def measured(folder: Path, settings: RunSettings) -> dict[str, Taken]:
-    """Run everything, and tell what each pass took, under the names that the plan gives them."""
+def measured(folder: Path, settings: RunSettings, groups: LayerGroups | None = None) -> dict[str, Taken]:
+    """Run everything, and tell what each pass took, under the names that the plan gives them.
+
+    Of a fit in ``groups`` of layers each stage is told of the group that takes most, and nothing of what follows.
+    """
     session = Session(folder, settings, Log.silent(), World())
+    session.groups = session.groups if groups is None else groups
     session.open()
     _ = session.store
     taken: dict[str, Taken] = {}
@@ -61,7 +66,8 @@ def measured(folder: Path, settings: RunSettings) -> dict[str, Taken]:
         def watched(name: str, run: Callable[[], Any]) -> Any:
             meter.highest, meter.total, tokens[0] = meter.now, 0, 0
             result = run()
-            taken[name] = Taken(tokens[0], meter.total, meter.highest)
+            more = taken.get(name, Taken(0, 0, 0))
+            taken[name] = Taken(tokens[0], meter.total, max(meter.highest, more.memory))
             return result
 
         def watch(module: Any, function: str, name: Callable[..., str]) -> None:
@@ -79,6 +85,8 @@ def measured(folder: Path, settings: RunSettings) -> dict[str, Taken]:
         watch(fitting, "run_stage", lambda one, *_: f"fit: {stage[one.name]}")
         watch(fitting, "probe", lambda *_: "fit: sampling noise")
         _ = session.curvature
+        if groups is not None:
+            return taken
         watched("query", lambda: session.queries)
         watched("score", lambda: session.scores)
         session.keep_settings()

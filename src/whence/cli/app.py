@@ -128,7 +128,7 @@ def _run(tokens: list[str]) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        hint = "lower batch_tokens, or set rank = 32, in a settings file; `whence plan` says what is needed"
+        hint = "lower batch_tokens, or set rank = 32, in a settings file; `whence plan --memory 16GB` chooses what fits"
         return _complain("out of memory; what was finished is kept", hint)
     return 0
 

@@ -37,10 +37,12 @@ def plan(
     Of each pass: tokens, operations, time and memory. Of the whole: bytes on disk, the
     layers that would be tracked and those left out, and the work units. The training
     text is read for its lengths alone, and the model is tried on made-up tokens.
+    With --memory, of the batches and groups of layers that fit, or what does not.
 
     Examples:
       whence plan --model models/toy --train train.jsonl --query questions.jsonl
       whence plan toy.toml --samples 8
+      whence plan toy.toml --memory 16GB
     """
     _, chosen = flags.gather(
         run,

@@ -20,7 +20,7 @@ from whence.artifacts.manifest import NAME as MANIFEST
 from whence.artifacts.manifest import Manifest
 from whence.data.queries import Query
 from whence.jobs.layer_groups import LayerGroups
-from whence.jobs.plan.subject import Subject
+from whence.jobs.plan.subject import Subject, refuse_unknown_costs
 from whence.jobs.plan.within import Chosen
 from whence.jobs.prepare import FOLDER as DATA
 from whence.jobs.progress import together
@@ -50,6 +50,7 @@ def stay_within(session: Session, *, asking: bool) -> None:
         InvalidSetting: If nothing fits; names the layer or the pass that does not.
     """
     if session.settings.memory is not None:
+        refuse_unknown_costs(session.settings if asking else session.settings.replace(solver="fitted"))
         chosen = together(session.world, lambda: choose(session, session.questions if asking else []))
         session.settings = session.settings.replace(batch_tokens=chosen.batch_tokens, rank=chosen.rank)
         session.groups = chosen.groups

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from torch import nn
 
 from whence.capture.check import AT_ONCE
-from whence.errors import InvalidSetting
 from whence.jobs.filter_setting import FilterSetting
 from whence.jobs.log import Log
 from whence.jobs.model import base_model, put_adapter
@@ -18,7 +17,7 @@ from whence.jobs.plan.memory import Memory
 from whence.jobs.plan.page import report_bytes
 from whence.jobs.plan.passes import Passes
 from whence.jobs.plan.probe import resident
-from whence.jobs.plan.subject import Subject
+from whence.jobs.plan.subject import Subject, refuse_unknown_costs
 from whence.jobs.plan.view import Plan
 from whence.jobs.plan.within import Chosen
 from whence.jobs.plan.workload import Workload
@@ -41,7 +40,7 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
     Raises:
         WhenceError: As the run itself would, for anything that can be known before its first pass.
     """
-    _refuse_unknown_costs(settings)
+    refuse_unknown_costs(settings)
     log = log or Log.silent()
     tokenizer = load_tokenizer(settings.tokenizer or settings.model)
     model = base_model(settings)
@@ -75,21 +74,6 @@ def plan(settings: RunSettings, *, log: Log | None = None) -> Plan:
         chosen=chosen,
         log=log,
     )
-
-
-def _refuse_unknown_costs(settings: RunSettings) -> None:
-    """What a solve takes depends on how it converges, and expected labels on the longest sequence's every word."""
-    if settings.solver != "fitted":
-        raise InvalidSetting(
-            f"solver = {settings.solver} cannot be planned: how many products it takes is known when it has converged",
-            hint="plan with solver = fitted; a product for q questions takes (3 + 4q)/3 epochs of training, and "
-            "ekfac_refined takes five",
-        )
-    if settings.labels == "expected":
-        raise InvalidSetting(
-            "labels = expected cannot be planned: it takes a pass for each word at each position",
-            hint="plan with labels = sampled, and multiply the passes of the fit",
-        )
 
 
 def plan_for(

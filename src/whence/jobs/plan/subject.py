@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from whence.data.queries import Query, by_answer, encode_queries
+from whence.errors import InvalidSetting
 from whence.jobs.log import Log
 from whence.jobs.plan.check import grouped
 from whence.jobs.plan.machine import Machine
@@ -108,3 +109,18 @@ class Subject:
         """This machine, running the layers that the settings name."""
         tracked = grouped(self.model, track(self.model, self.settings.layers, self.settings.params), self.task)
         return Machine(self.model, tracked.layers, self.task)
+
+
+def refuse_unknown_costs(settings: RunSettings) -> None:
+    """What a solve takes depends on how it converges, and expected labels on the longest sequence's every word."""
+    if settings.solver != "fitted":
+        raise InvalidSetting(
+            f"solver = {settings.solver} cannot be planned: how many products it takes is known when it has converged",
+            hint="plan with solver = fitted; a product for q questions takes (3 + 4q)/3 epochs of training, and "
+            "ekfac_refined takes five",
+        )
+    if settings.labels == "expected":
+        raise InvalidSetting(
+            "labels = expected cannot be planned: it takes a pass for each word at each position",
+            hint="plan with labels = sampled, and multiply the passes of the fit",
+        )
