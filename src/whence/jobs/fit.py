@@ -145,6 +145,7 @@ def _all_groups(
             blocks |= own
         if of.folder is not None:
             _keep(own, found, group, layers, of, apart=len(parts) > 1)
+        del own  # or it would lie beside the next group's statistics
     if waiting is not None:
         raise waiting
     if len(blocks) < len(layers):
