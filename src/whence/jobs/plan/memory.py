@@ -15,7 +15,8 @@ from torch import nn
 from whence.capture.check import pieces
 from whence.curvature.estimator import Part
 from whence.curvature.moments import Moments
-from whence.curvature.noise import TRACE_ELEMENTS
+from whence.curvature.noise import PROBES, TRACE_ELEMENTS
+from whence.curvature.rotation import GRADIENT_ELEMENTS
 from whence.curvature.squares import Squares
 from whence.influence.score import EXPANDED_ELEMENTS, meets_as_factors
 from whence.jobs.plan import costs
@@ -182,7 +183,9 @@ class Memory:
         """
         a_position = min(costs.traces(self.layers), TRACE_ELEMENTS / positions) * self.dtype.itemsize
         turned = positions * self.dtype.itemsize * max(layer.inputs + layer.outputs for layer in self.layers)
-        passing, meeting = (positions - height) * a_position + batch, positions * a_position + turned
+        rows = min(GRADIENT_ELEMENTS["cpu"], PROBES * max(layer.weights for layer in self.layers))
+        formed = self.sums.itemsize * rows * 4 // 3  # gradients of all probes, and of the third asked about once more
+        passing, meeting = (positions - height) * a_position + batch, positions * a_position + turned + formed
         return self.fitted + self.half + round(max(passing, meeting))
 
     def query(self, batch: int, batches: int) -> int:
