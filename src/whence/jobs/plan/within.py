@@ -156,10 +156,10 @@ def _with_batches(
         rank = AUTO_RANK
         trial = rehearse(size, rank)
         over = _first_over(trial, limit)
+    if not fitted:
+        widest = max(by_reads(trial.fit.layers).values(), key=lambda some: sum(layer.weights for layer in some))
+        _as_many_as_fit(trial.fit, [tuple(widest)], limit)  # first: a layer is the more telling refusal, and this one's
     if over is not None:
-        if not fitted:
-            widest = max(by_reads(trial.fit.layers).values(), key=lambda some: sum(layer.weights for layer in some))
-            _as_many_as_fit(trial.fit, [tuple(widest)], limit)  # a layer that does not fit is the more telling refusal
         name, alive = over
         hint = {"query": "ask fewer questions at once", "score": "ask fewer questions at once, or set rank = 32"}
         raise limit.refusal(f"the pass {name!r}", alive, hint.get(name, "track fewer layers with --layers"))
