@@ -1,6 +1,7 @@
 """``python -m bench.lds``: the linear datamodeling score of every method on a small language model, with ablations.
 
 Writes ``bench/results/lds.{json,md,svg}``. ``--models FOLDER`` keeps the retrained models, and finds them again.
+``--variants`` measures other protocols alone, all or those named, and leaves the rest of the result as it is.
 """
 
 from __future__ import annotations
@@ -28,12 +29,17 @@ DAMPINGS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 LAYERS: dict[str, Any] = {"mlp": "mlp", "attention": ["*self_attn*"], "blocks and head": ["blocks", "lm_head"]}
 PRODUCTS = {0.1: 8, 10.0: 4}
 """Damping → products of CG."""
+FEW = 64
+"""Subsets of a variant, where all of `Protocol`'s are not taken."""
+OTHER: dict[str, Any] = {"init_seed": 1, "draw_seed": 1, "subsets": FEW}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "eleven modules": {"source": "many"},
-    "torch's own initial weights": {"init": "torch"},
+    "torch's initial weights": {"init": "torch"},
+    "other seeds": OTHER,
+    "torch's initial weights, other seeds": {"init": "torch", **OTHER},
+    "eleven modules": {"source": "many", "subsets": FEW},
+    "torch's initial weights, eleven modules": {"init": "torch", "source": "many", "subsets": FEW},
 }
-FEW = 48
-"""Subsets of a variant."""
+"""Protocols beside the first one: how weights are drawn, the seeds of weights and of windows, and the source."""
 
 
 def scores_of(setting: Setting) -> tuple[dict[str, Tensor], dict[str, float], list[dict[str, Any]]]:
@@ -73,9 +79,9 @@ def judged(found: Lds, against: str = "ekfac 0.1") -> dict[str, Any]:
 
 
 def variant(changes: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The plain methods under a protocol that differs in one thing."""
-    protocol = Protocol(subsets=FEW, **changes)
-    setting = prepare(protocol, folder)
+    """The plain methods, and CG at damping 10, under another protocol."""
+    protocol = Protocol(**changes)
+    setting = prepare(protocol, folder, lambda done, of: print(f"{folder.name}: {done} of {of}", flush=True))
     methods, head = Methods(setting), Methods(setting, LAYERS["blocks and head"])
     scores = {"dot": methods.fitted("identity", 0.1, "")}
     scores["cosine"] = scores["dot"] / methods.own("identity", 0.1, "")
@@ -83,7 +89,9 @@ def variant(changes: dict[str, Any], folder: Path) -> dict[str, Any]:
         scores[f"ekfac {damping:g}"] = methods.fitted("ekfac", damping, "")
     scores["kfac 0.1"] = methods.fitted("kfac", 0.1, "")
     scores["ekfac 0.1, blocks and head"] = head.fitted("ekfac", 0.1, "")
-    found = lds(scores, setting.bank, setting.queries, count=FEW, fraction=protocol.fraction)
+    solved = methods.conjugate_gradient(10.0, PRODUCTS[10.0])[-1]
+    scores[f"cg 10, {solved['products']} products"] = solved["scores"]
+    found = lds(scores, setting.bank, setting.queries, count=protocol.subsets, fraction=protocol.fraction)
     return {"protocol": protocol.settings, "loss": loss_of(setting), "lds": judged(found)}
 
 
@@ -94,7 +102,7 @@ def loss_of(setting: Setting) -> float:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Everything."""
+    """Everything about the first protocol."""
     protocol = Protocol()
     setting = prepare(protocol, folder / "main", lambda done, of: print(f"retrained {done} of {of}", flush=True))
     began = time.process_time()
@@ -113,7 +121,6 @@ def measure(folder: Path) -> dict[str, Any]:
         "per_query": {name: [round(float(x), 4) for x in values] for name, values in found.per_query.items()},
         "seconds": seconds,
         "cg": steps,
-        "variants": {name: variant(changes, folder / name) for name, changes in VARIANTS.items()},
         "speed": speed.measured(),
     }
 
@@ -121,10 +128,15 @@ def measure(folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="LDS of every method on a small language model.")
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="where retrained models are kept")
+    parser.add_argument("--variants", nargs="*", choices=VARIANTS, metavar="NAME", help="these protocols alone")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        found = measure(chosen.models or Path(scratch))
+        folder = chosen.models or Path(scratch)
+        found = measure(folder) if chosen.variants is None else json.loads(RESULTS.read_text())
+        measured = {name: variant(VARIANTS[name], folder / name) for name in chosen.variants or VARIANTS}
+    variants = {**found.get("variants", {}), **measured}
+    found["variants"] = {name: variants[name] for name in VARIANTS}
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     write_page(found, RESULTS.parent)
 
