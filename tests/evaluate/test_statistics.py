@@ -86,3 +86,10 @@ def test_methods_without_a_query_in_common_cannot_be_compared():
         paired(np.array([np.nan, 1.0]), np.array([1.0, np.nan]))
     with pytest.raises(DataError):
         spearman(np.zeros((3, 1)), np.zeros((3, 1)))
+
+
+def test_no_resampling_makes_much_of_few_queries():
+    """Of n differences of one sign 2 · 2⁻ⁿ is the least that a two-sided test can say."""
+    for n in (1, 2, 3, 5):
+        assert paired(np.full(n, 0.8), np.zeros(n)).p == 2 * 0.5**n
+    assert "[" not in str(paired(np.array([0.8]), np.array([0.0])))

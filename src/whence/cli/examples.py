@@ -39,4 +39,6 @@ def chosen(folder: Path, **given: Any) -> Any:
         from whence.cli.flags import _number
 
         given["damping"] = _number(given["damping"])
-    return ValueSettings.build(folder, {name: value for name, value in given.items() if value not in (None, False)})
+    return ValueSettings.build(
+        folder, {name: value for name, value in given.items() if value is not None and value is not False}
+    )

@@ -42,7 +42,7 @@ class Cells:
             return which % len(self.columns)
         if which in self.columns:
             return self.columns.index(str(which))
-        near = difflib.get_close_matches(str(which), self.columns, n=3, cutoff=0.5) or self.columns[:8]
+        near = difflib.get_close_matches(str(which), self.columns, n=3, cutoff=0.5) or self.columns
         raise DataError(f"{self.source} has no column {which!r}", hint=f"there are: {', '.join(near)}")
 
 

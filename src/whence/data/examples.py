@@ -170,7 +170,9 @@ def _pictures(path: Path, rows: slice, reading: Reading) -> Examples:
         whole = idx_images(images, labels, standards=_grey(plain))
     else:
         whole = image_folder(path, size=reading.size, channels=reading.channels, standards=plain)
-    numbers, classes = _numbered([whole.classes[k] for k in whole.targets.tolist()], whole.name, reading, whole.classes)
+    count = reading.outputs(next(whole.gather([0])).inputs)
+    given = [whole.classes[k] for k in whole.targets.tolist()]
+    numbers, classes = _numbered(given, whole.name, reading, whole.classes, count)
     wanted = _meant(range(whole.sequences)[rows], whole.sequences, path)
     data = ImageData(
         whole.inputs[wanted.start : wanted.stop],
@@ -180,7 +182,7 @@ def _pictures(path: Path, rows: slice, reading: Reading) -> Examples:
         standards=whole.standards if reading.as_is else reading.standards,
         batch_size=BATCH,
     )
-    _refuse_more_classes(reading.outputs(next(data.gather([0])).inputs), classes, path)
+    _refuse_other_classes(count, classes, reading, path)
     return Examples("", "pictures", data, classes, pixels=data.inputs, standards=data.standards)
 
 
@@ -197,7 +199,7 @@ def _texts(path: Path, rows: slice, reading: Reading) -> Examples:
     some = whole.take(_meant(range(len(whole))[rows], len(whole), path))
     count = reading.outputs(torch.zeros(1, 1, dtype=torch.int64))
     numbers, classes = _numbered(given, lambda row: whole.names[row], reading, whole.classes, count)
-    _refuse_more_classes(count, classes, path)
+    _refuse_other_classes(count, classes, reading, path)
     some = replace(some, labels=numbers[rows], classes=classes)
     data = some.data(reading.tokenize, longest=reading.longest, padding=reading.padding, batch_size=BATCH)
     return Examples("", "texts", data, classes, texts=some.texts)
@@ -218,7 +220,7 @@ def _table(path: Path, rows: slice, reading: Reading) -> Examples:
     classes: tuple[str, ...] = ()
     if count > 1:
         numbers, classes = _numbered(given, lambda row: whole.names[row], reading, whole.classes, count)
-        _refuse_more_classes(count, classes, path)
+        _refuse_other_classes(count, classes, reading, path)
         some = replace(whole, targets=numbers, classes=classes).take(wanted)
     else:
         some = read_table(path, target=target).take(wanted)
@@ -232,11 +234,11 @@ def _numbered(
     name: Callable[[int], str],
     reading: Reading,
     found: tuple[str, ...],
-    outputs: int | None = None,
+    outputs: int,
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Class numbers, and the names by number: as settled; else whole numbers below ``outputs`` are themselves."""
     numbering = reading.numbering
-    if numbering is None and outputs is not None and all(k.isdecimal() and int(k) < outputs for k in found):
+    if numbering is None and all(k.isdecimal() and int(k) < outputs for k in found):
         numbering = {str(k): k for k in range(outputs)}
         given = [str(int(label)) for label in given]
     if numbering is None:
@@ -250,11 +252,18 @@ def _numbered(
     return torch.tensor([numbering[label] for label in given]), names
 
 
-def _refuse_more_classes(outputs: int, classes: Sequence[str], path: Path) -> None:
+def _refuse_other_classes(outputs: int, classes: Sequence[str], reading: Reading, path: Path) -> None:
+    """As many classes as outputs; names are numbered by their order, which one that is missing would shift."""
     if len(classes) > outputs:
         raise DataError(
             f"{path} has {len(classes)} classes, the model {outputs} output{'s' * (outputs != 1)}",
             hint="a classifier has an output for each class",
+        )
+    if len(classes) < outputs and reading.numbering is None:
+        raise DataError(
+            f"{path} has {len(classes)} class{'es' * (len(classes) != 1)} ({', '.join(classes[:6])}), "
+            f"the model {outputs} outputs: which output is whose cannot be told",
+            hint="give examples of every class, or the classes' numbers, from 0, as labels",
         )
 
 

@@ -146,6 +146,6 @@ def _number(cells: Cells, row: int, column: int) -> float:
     if not math.isfinite(value):
         raise DataError(
             f"{cells.name(row)}: column {cells.columns[column]!r} holds {text!r}, not a number",
-            hint="fill in or remove the row, or leave the column out with drop",
+            hint="fill in or remove the row, or take the column out of the file",
         )
     return value

@@ -115,6 +115,8 @@ def described(bank: Bank, session: Session, protocol: Protocol) -> dict[str, Any
 def note_on(found: Mapping[str, Any]) -> list[str]:
     """What a person should know of the recipe."""
     apart = found["distance_from_model"]
+    if apart == float("inf"):
+        return ["the start is the run's own model: give the checkpoint from before training as `start` in the recipe"]
     return [
         f"retraining on everything ends at {apart:.2g} of the way that training went from the run's own model"
         + (": the recipe is not the one that made it" if apart > FAR else "")

@@ -195,6 +195,11 @@ def read_toml(path: Path | str) -> dict[str, Any]:
         raise InvalidSetting(f"{path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise InvalidSetting(f"{path} is not TOML: {error}") from None
+    if {"as_is", "each"} <= values.keys():
+        raise InvalidSetting(
+            f"{path} is a valuation's, and this command reads runs over training text",
+            hint="`whence value` and `whence self --labels` go on with it; its reports are in its folder",
+        )
     for key in values:
         _refuse_unknown(key, str(path))
     return values

@@ -80,6 +80,8 @@ def _values(run: Valuation) -> list[str]:
         for name in ("helpful", "harmful"):
             lines.append(f"  {name}")
             lines += [f"  {row['per_copy']:>+12.4g}  {row['given']:<12}  {row['place']}" for row in query[name][:LINES]]
+            if (more := len(query[name]) - LINES) > 0:
+                lines.append(f"  … {more:,} more in the report, and every example in the table")
     return lines
 
 
