@@ -41,6 +41,33 @@ def test_more_classes_than_the_model_has_outputs(whence, table, tmp_path):
     )
 
 
+def test_a_class_that_is_missing_from_the_training_examples(whence, table, tmp_path):
+    """Names are numbered by their order: without "left", "right" would be the model's first output."""
+    lines = table.train.read_text().splitlines()
+    table.train.write_text("\n".join(line for line in lines if not line.endswith("left")) + "\n")
+
+    refused(
+        whence("self", tmp_path / "out", "--labels", *table.flags, "--train", table.train),
+        "1 class (right)",
+        "2 outputs",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("flag", ["--damping", "--top"])
+def test_a_zero_is_not_taken_for_nothing_given(whence, table, tmp_path, flag):
+    done = whence("self", tmp_path / "out", "--labels", *table.flags, "--train", table.train, flag, "0")
+
+    assert done.code == 1
+    assert flag.lstrip("-") in done.err
+
+
+def test_a_valuation_is_not_taken_for_a_run_over_text(whence, table, tmp_path):
+    assert whence("self", tmp_path / "out", "--labels", *table.flags, "--train", table.train).code == 0
+
+    refused(whence("report", tmp_path / "out"), "is a valuation's", "whence value")
+
+
 def test_each_of_too_many(whence, table, tmp_path):
     long = "\n".join([*table.valid.read_text().splitlines(), *table.valid.read_text().splitlines()[1:] * 6])
     table.valid.write_text(long + "\n")
