@@ -12,19 +12,18 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
-import json
 import math
 import tomllib
-import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from whence.errors import InvalidSetting
 from whence.jobs.filter_setting import FilterSetting
 from whence.jobs.sizes import bytes_of
+from whence.jobs.typed import as_toml, describe_type, fits
 
 Scale = Literal["raw", "per_copy"]
 SolverName = Literal["fitted", "ekfac_refined", "sampled", "sampled_refined", "cg", "exact", "astra", "lissa"]
@@ -126,8 +125,10 @@ class RunSettings:
         hints = _hints()
         for field in fields(self):
             value = getattr(self, field.name)
-            if not _fits(value, hints[field.name]):
-                raise RefusedSetting(field.name, f"{field.name} must be {_describe(hints[field.name])}, not {value!r}")
+            if not fits(value, hints[field.name]):
+                raise RefusedSetting(
+                    field.name, f"{field.name} must be {describe_type(hints[field.name])}, not {value!r}"
+                )
         _check(self)
 
     @classmethod
@@ -177,7 +178,7 @@ class RunSettings:
         for field in fields(self):
             value = getattr(self, field.name)
             lines += ["", f"# {describe(field.name)}"]
-            lines.append(f"# {field.name} =" if value is None else f"{field.name} = {_toml(value)}")
+            lines.append(f"# {field.name} =" if value is None else f"{field.name} = {as_toml(value)}")
         return "\n".join(lines) + "\n"
 
 
@@ -310,42 +311,3 @@ def _refuse_unknown(key: str, source: str) -> None:
 @cache
 def _hints() -> dict[str, Any]:
     return get_type_hints(RunSettings)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is what an annotation of this file says: bool is no int here, and an int is a float."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, arg) for arg in args)
-    if origin is Literal:
-        return isinstance(value, str) and value in args
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(isinstance(item, str) for pair in value.items() for item in pair)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
-
-
-def _describe(hint: Any) -> str:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_describe(arg) for arg in args if arg is not type(None))
-    if origin is Literal:
-        return " or ".join(f'"{arg}"' for arg in args)
-    if origin is tuple:
-        return f"a list of {_describe(args[0])}"
-    if origin is dict:
-        return 'names of columns, { text = "content" }'
-    return {float: "a number", int: "a whole number", str: "text"}[hint]
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    if isinstance(value, dict):
-        return f"{{ {', '.join(f'{_toml(key)} = {_toml(item)}' for key, item in value.items())} }}"
-    if isinstance(value, str):  # a JSON string is a TOML string, but for DEL and for escaped surrogate pairs
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)
