@@ -28,6 +28,10 @@ import hypothesis
 import pytest
 import torch
 
+from tests.browsing import browser, visit
+
+__all__ = ["browser", "visit"]
+
 torch.set_num_threads(int(THREADS))
 
 # Examples are few and inputs small, so that a law costs seconds; no deadline, because machines are shared.

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import checkpoint
-from tests.report.conftest import browser, visit
 
 import whence as wh
 from whence.jobs.run import run as job
 from whence.jobs.serve import explorer
 from whence.jobs.settings import RunSettings
 
-__all__ = ["browser", "checkpoint", "visit"]
+__all__ = ["checkpoint"]
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\u202e</textarea></select>\"'>"
 PAIRS = {
