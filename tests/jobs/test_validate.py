@@ -202,5 +202,5 @@ def test_leaving_out_walks_down_the_whole_ladder(settings, recipe, few_steps, tm
     ]
     assert np.isfinite([np.array(rung).shape == (3, 2) and np.sum(rung) for rung in steps["rungs"].values()]).all()
     assert result["distance_from_model"] is None  # training began at the model itself
-    assert "not the one that made it" in found.text()
+    assert "the start is the run's own model" in found.text()
     assert len(list((tmp_path / "run" / "checks").glob("models-*"))) == 1  # start and model are one here
