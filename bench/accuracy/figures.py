@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.drawing import pyplot
+
 NAMES = {
     "gradient_dot": "gradient dot",
     "cosine": "cosine",
@@ -49,10 +51,7 @@ def draw_costs(tasks: Sequence[dict[str, Any]], path: Path) -> None:
         axis.axvline(task["seconds"]["pbrf"], color="0.6", ls=":")
         axis.set(xscale="log", ylim=(-0.3, 1.04), title=task["task"])
         axis.axhline(0, color="0.85", lw=0.8)
-    handles = [
-        plt.Line2D([], [], marker="o", ls="", color=colours(number), label=name)
-        for number, name in enumerate(NAMES.values())
-    ]
+    handles = _handles(plt, colours, NAMES.values(), ls="")
     handles.append(plt.Line2D([], [], ls=":", color="0.6", label="PBRF's own time"))
     _finish(figure, handles, "Pearson with PBRF", "processor seconds for all queries", path)
     plt.close(figure)
@@ -72,9 +71,7 @@ def draw_dampings(tasks: Sequence[dict[str, Any]], path: Path) -> None:
         axis.set(xscale="log", ylim=(-0.1, 1.04), title=task["task"])
         axis.axhline(0, color="0.85", lw=0.8)
         axis.axvline(0.1, color="0.8", ls=":")
-    handles = [
-        plt.Line2D([], [], marker="o", color=colours(number), label=SWEPT[name]) for number, name in enumerate(ABLATED)
-    ]
+    handles = _handles(plt, colours, [SWEPT[name] for name in ABLATED])
     handles.append(plt.Line2D([], [], ls=":", color="0.7", label="the paper's damping"))
     _finish(figure, handles, "Pearson with the exact solve", "damping, times the mean eigenvalue", path)
     plt.close(figure)
@@ -86,31 +83,36 @@ def draw_retrained(entries: Sequence[dict[str, Any]], path: Path) -> None:
     colours = plt.get_cmap("tab10")
     for axis, entry in panels:
         for number, name in enumerate(RETRAINED):
-            points = {float(k.split()[1]): one for k, one in entry["lds"].items() if k.split()[0] == name and " " in k}
-            if not points:
-                continue
+            points = over_damping(entry, name)
+            multiples = [float(damping) for damping in points]
             heights = [one["value"] for one in points.values()]
             low, high = ([one["interval"][end] for one in points.values()] for end in ("low", "high"))
-            axis.plot(list(points), heights, "o-", color=colours(number), ms=3, lw=1.2)
-            axis.fill_between(list(points), low, high, color=colours(number), alpha=0.12, lw=0)
+            axis.plot(multiples, heights, "o-", color=colours(number), ms=3, lw=1.2)
+            axis.fill_between(multiples, low, high, color=colours(number), alpha=0.12, lw=0)
         axis.axhline(entry["lds"]["gradient_dot"]["value"], color="0.5", ls="--", lw=1)
         axis.set(xscale="log", ylim=(-0.1, 0.8), title=entry["task"])
-    handles = [
-        plt.Line2D([], [], marker="o", color=colours(number), label=NAMES[name])
-        for number, name in enumerate(RETRAINED)
-    ]
+    handles = _handles(plt, colours, [NAMES[name] for name in RETRAINED])
     handles.append(plt.Line2D([], [], ls="--", color="0.5", label="gradient dot"))
     _finish(figure, handles, "LDS", "damping, times the mean eigenvalue", path)
     plt.close(figure)
 
 
+def over_damping(entry: dict[str, Any], name: str) -> dict[str, Any]:
+    """Damping, as it is written → the LDS of a method."""
+    keys = (key.split() for key in entry["lds"] if " " in key)
+    return {damping: entry["lds"][f"{name} {damping}"] for method, damping in keys if method == name}
+
+
+def _handles(plt: Any, colours: Any, labels: Iterable[str], **style: Any) -> list[Any]:
+    """Of a legend: a mark for each of what is drawn in these colours."""
+    return [
+        plt.Line2D([], [], marker="o", color=colours(number), label=label, **style)
+        for number, label in enumerate(labels)
+    ]
+
+
 def _panels(tasks: Sequence[dict[str, Any]]) -> tuple[Any, Iterable[tuple[Any, dict[str, Any]]], Any]:
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "whence"
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     rows = -(-len(tasks) // COLUMNS)
     figure, axes = plt.subplots(rows, COLUMNS, figsize=(3.4 * COLUMNS, 2.7 * rows + 0.9), squeeze=False)
     for axis in list(axes.flat)[len(tasks) :]:

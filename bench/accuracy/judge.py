@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.accuracy.methods import DAMPING, Estimate, asked_of, fitted, queries_of, scored_by, solved_by, timed
+from bench.accuracy.methods import DAMPING, Estimate, asked_of, fitted, queries_of, scored_by, solved_by
 from bench.accuracy.tasks import SWEEP, Problem
 from bench.accuracy.wide import Wide
+from bench.timing import timed
 from whence.curvature import Curvature
 from whence.curvature.ggn import GaussNewton
 from whence.curvature.inverse import Lissa

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.accuracy.tasks import Problem
+from bench.timing import timed
 from whence.curvature import Curvature
 from whence.data.queries import QueryBatch
 from whence.data.tensors import TensorData
@@ -33,13 +33,6 @@ class Estimate:
     seconds: float
     report: dict[str, Any] | None = None
     """Of a solver: residuals, steps, epochs."""
-
-
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """What a call returns, and its processor seconds."""
-    began = time.process_time()
-    found = call()
-    return found, time.process_time() - began
 
 
 def fitted(problem: Problem, curvature: str, labels: Literal["sampled", "expected"] = "sampled") -> Curvature:

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.accuracy.figures import ABLATED, NAMES, SWEPT, draw_costs, draw_dampings, draw_retrained
+from bench.accuracy.figures import (
+    ABLATED,
+    NAMES,
+    RETRAINED,
+    SWEPT,
+    draw_costs,
+    draw_dampings,
+    draw_retrained,
+    over_damping,
+)
 
 BOTH = ("exact", "ekfac")
 FITTED, SOLVED, SETTLED = "0.1", "10.0", 0.3
@@ -14,7 +23,6 @@ FITTED, SOLVED, SETTLED = "0.1", "10.0", 0.3
 own matrix, where it is raised tenfold until five products leave no larger residual than this."""
 DERIVED = ("concrete", "wine")
 """The tasks that the rule was read from; on all others it is tested."""
-RULED = ("ekfac", "ekfac_refined", "exact")
 
 
 def write_report(results: dict[str, Any], folder: Path) -> None:
@@ -163,9 +171,9 @@ def _retrained(entries: Sequence[dict[str, Any]], tasks: Sequence[dict[str, Any]
     rows, ruled = [], []
     for entry in entries:
         task, found = f"`{entry['task']}`", entry["lds"]
-        dampings = [name.split()[1] for name in found if name.startswith("ekfac ")]
-        for kind in RULED:
-            by_damping = {one: found[f"{kind} {one}"] for one in dampings}
+        dampings = list(over_damping(entry, "ekfac"))
+        for kind in RETRAINED:
+            by_damping = over_damping(entry, kind)
             rows.append([task, NAMES[kind], *map(_mean, by_damping.values())])
             ruled.append(_ruled(entry["task"], kind, by_damping, swept[entry["task"]]))
         rows.append([task, NAMES["gradient_dot"], _mean(found["gradient_dot"])] + [""] * (len(dampings) - 1))

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from bench.accuracy.judge import Say
-from bench.accuracy.methods import fitted, queries_of, scored_by, solved_by, timed
+from bench.accuracy.methods import fitted, queries_of, scored_by, solved_by
 from bench.accuracy.tasks import SWEEP, Problem
 from bench.accuracy.wide import Wide
+from bench.timing import timed
 from whence.evaluate.examples import collect
 from whence.evaluate.lds import lds
 from whence.evaluate.retrain import Bank

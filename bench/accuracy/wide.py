@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bench.accuracy.exact import Exact
-from bench.accuracy.methods import queries_of, scored_by, timed
+from bench.accuracy.methods import queries_of, scored_by
 from bench.accuracy.tasks import Problem
+from bench.timing import timed
 from whence.curvature import Curvature
 from whence.curvature.ggn import GaussNewton
 from whence.data.queries import QueryBatch

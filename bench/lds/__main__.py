@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from bench.lds import speed
-from bench.lds.methods import Methods, timed
+from bench.lds.methods import Methods
 from bench.lds.page import write_page
 from bench.lds.protocol import Protocol, Setting, prepare
+from bench.timing import timed
 from whence.evaluate.lds import Lds, lds
 from whence.evaluate.statistics import paired
 

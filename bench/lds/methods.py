@@ -6,14 +6,14 @@ method that inverts G + λI at one damping inverts it at the same λ.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench.lds.protocol import Setting
+from bench.timing import timed
 from whence.curvature import Curvature
 from whence.curvature.ggn import GaussNewton
 from whence.influence.query import Queries
@@ -120,9 +120,3 @@ class Methods:
         found = score(curvature, queries, self.setting.data, model=self.setting.model, task=TASK)
         assert found is not None
         return found.total
-
-
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """What it returns, and processor seconds."""
-    began = time.process_time()
-    return call(), time.process_time() - began

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.drawing import pyplot
+
 BAR = {
     "EK-FAC": "0.454 [0.38, 0.52]",
     "EK-FAC + CG, damping 10": "0.471",
@@ -173,12 +175,7 @@ def _speed(found: Mapping[str, Any]) -> list[str]:
 
 
 def _figure(found: Mapping[str, Any], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "whence"
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(7, 4.2))
     for place, (key, name) in enumerate(reversed(MAIN.items())):
         row = found["lds"][key]

@@ -172,7 +172,7 @@ def _pictures(path: Path, rows: slice, reading: Reading) -> Examples:
         whole = image_folder(path, size=reading.size, channels=reading.channels, standards=plain)
     count = reading.outputs(next(whole.gather([0])).inputs)
     given = [whole.classes[k] for k in whole.targets.tolist()]
-    numbers, classes = _numbered(given, whole.name, reading, whole.classes, count)
+    numbers, classes = _numbered(given, whole.name, reading, whole.classes, count, path)
     wanted = _meant(range(whole.sequences)[rows], whole.sequences, path)
     data = ImageData(
         whole.inputs[wanted.start : wanted.stop],
@@ -182,7 +182,6 @@ def _pictures(path: Path, rows: slice, reading: Reading) -> Examples:
         standards=whole.standards if reading.as_is else reading.standards,
         batch_size=BATCH,
     )
-    _refuse_other_classes(count, classes, reading, path)
     return Examples("", "pictures", data, classes, pixels=data.inputs, standards=data.standards)
 
 
@@ -198,8 +197,7 @@ def _texts(path: Path, rows: slice, reading: Reading) -> Examples:
     given = [whole.classes[k] for k in whole.labels.tolist()]
     some = whole.take(_meant(range(len(whole))[rows], len(whole), path))
     count = reading.outputs(torch.zeros(1, 1, dtype=torch.int64))
-    numbers, classes = _numbered(given, lambda row: whole.names[row], reading, whole.classes, count)
-    _refuse_other_classes(count, classes, reading, path)
+    numbers, classes = _numbered(given, lambda row: whole.names[row], reading, whole.classes, count, path)
     some = replace(some, labels=numbers[rows], classes=classes)
     data = some.data(reading.tokenize, longest=reading.longest, padding=reading.padding, batch_size=BATCH)
     return Examples("", "texts", data, classes, texts=some.texts)
@@ -219,8 +217,7 @@ def _table(path: Path, rows: slice, reading: Reading) -> Examples:
     count = reading.outputs(torch.zeros(1, whole.inputs.shape[1]))
     classes: tuple[str, ...] = ()
     if count > 1:
-        numbers, classes = _numbered(given, lambda row: whole.names[row], reading, whole.classes, count)
-        _refuse_other_classes(count, classes, reading, path)
+        numbers, classes = _numbered(given, lambda row: whole.names[row], reading, whole.classes, count, path)
         some = replace(whole, targets=numbers, classes=classes).take(wanted)
     else:
         some = read_table(path, target=target).take(wanted)
@@ -235,8 +232,13 @@ def _numbered(
     reading: Reading,
     found: tuple[str, ...],
     outputs: int,
+    path: Path,
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Class numbers, and the names by number: as settled; else whole numbers below ``outputs`` are themselves."""
+    """Class numbers, and the names by number: as settled; else whole numbers below ``outputs`` are themselves.
+
+    Raises:
+        DataError: If a class is unknown, or classes and outputs cannot be told to be each other's.
+    """
     numbering = reading.numbering
     if numbering is None and all(k.isdecimal() and int(k) < outputs for k in found):
         numbering = {str(k): k for k in range(outputs)}
@@ -249,6 +251,7 @@ def _numbered(
             raise DataError(f"{name(row)} is of class {label!r}, which is unknown", hint=f"known classes are: {known}")
     by_number = {number: label for label, number in numbering.items()}
     names = tuple(by_number.get(k, str(k)) for k in range(max(by_number) + 1))
+    _refuse_other_classes(outputs, names, reading, path)
     return torch.tensor([numbering[label] for label in given]), names
 
 

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+NAME = "events.jsonl"
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_EVENTS = 1.0
 
@@ -135,7 +136,7 @@ class Log:
         if self.folder is None or not self._waiting:
             return
         try:
-            with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+            with (self.folder / NAME).open("a", encoding="utf-8") as file:
                 file.write("\n".join(self._waiting) + "\n")
         except OSError:
             return  # a full disk stops the job where results are written, which can say what was kept; not here

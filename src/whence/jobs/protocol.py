@@ -108,14 +108,14 @@ def described(bank: Bank, session: Session, protocol: Protocol) -> dict[str, Any
         )
 
     moved = distance(lambda name: start[name])
-    apart = distance(lambda name: again[name][0]) / moved if moved > 0 else float("inf")
+    apart = distance(lambda name: again[name][0]) / moved if moved > 0 else None  # training began at the model itself
     return {"protocol": asdict(protocol), "retrained_here": bank.trained, "distance_from_model": apart}
 
 
 def note_on(found: Mapping[str, Any]) -> list[str]:
     """What a person should know of the recipe."""
     apart = found["distance_from_model"]
-    if apart == float("inf"):
+    if apart is None:
         return ["the start is the run's own model: give the checkpoint from before training as `start` in the recipe"]
     return [
         f"retraining on everything ends at {apart:.2g} of the way that training went from the run's own model"

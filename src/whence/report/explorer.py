@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from whence.report.html import _asset, _environment
+from whence.report.html import environment, read_asset
 
 STYLES = ("base.css", "report.css", "question.css", "document.css", "trust.css", "narrow.css", "explorer.css")
 ASSETS = {"style.css": "text/css; charset=utf-8", "explorer.js": "text/javascript; charset=utf-8"}
@@ -18,9 +18,9 @@ ASSETS = {"style.css": "text/css; charset=utf-8", "explorer.js": "text/javascrip
 
 def asset(name: str) -> str:
     """A file that the pages load: one of `ASSETS`."""
-    return "".join(_asset(part) for part in STYLES) if name == "style.css" else _asset("explorer.js")
+    return "".join(read_asset(part) for part in STYLES) if name == "style.css" else read_asset("explorer.js")
 
 
 def page(template: str, **context: Any) -> str:
     """One page. Whatever of ``context`` is text is made inert and escaped."""
-    return _environment().get_template(f"explorer/{template}").render(**context)
+    return environment().get_template(f"explorer/{template}").render(**context)

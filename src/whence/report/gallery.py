@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from whence.report.html import _asset, _day, _environment, _flat, policy
+from whence.report.html import _day, _flat, environment, policy, read_asset
 from whence.report.numbers import largest
 from whence.report.trust import CoverageRow
 
@@ -111,8 +111,8 @@ def render_gallery(data: Gallery) -> str:
     for card in cards:
         if len(card.cells) != len(data.columns):
             raise ValueError(f"{card.place} has {len(card.cells)} cells for {len(data.columns)} columns")
-    style = "".join(_asset(name) for name in STYLES)
-    page = _environment().get_template("gallery.html.j2")
+    style = "".join(read_asset(name) for name in STYLES)
+    page = environment().get_template("gallery.html.j2")
     return page.render(
         data=data,
         style=Markup(style),

@@ -94,14 +94,14 @@ def render(data: ReportData) -> str:
     for question in data.questions:
         for doc in documents(question):
             check(question, doc)
-    style = "".join(_asset(name) for name in STYLES)
-    script = '"use strict";\n(() => {\n' + "".join(_asset(name) for name in SCRIPTS) + "})();\n"
+    style = "".join(read_asset(name) for name in STYLES)
+    script = '"use strict";\n(() => {\n' + "".join(read_asset(name) for name in SCRIPTS) + "})();\n"
     packed, detail = pages(data.questions)
     most = max(FEWEST, PLAIN_ROWS // (2 * max(1, len(packed))))
     numbered = enumerate(zip(data.questions, packed, strict=True), start=1)
     views = [View(question, number, own, most) for number, (question, own) in numbered]
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             data=data,
@@ -142,14 +142,16 @@ def _digest(text: str) -> str:
 
 
 @cache
-def _asset(name: str) -> str:
+def read_asset(name: str) -> str:
+    """A style sheet or script of the templates."""
     text = files("whence.report").joinpath("templates", name).read_text(encoding="utf-8")
     return text.replace("\r\n", "\n")  # browsers do so before they take the digest
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """What every page is drawn with: text is made inert and escaped."""
+    made = Environment(
         loader=PackageLoader("whence.report", "templates"),
         autoescape=True,
         finalize=_inert,
@@ -157,14 +159,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "level": lambda value, top: numbers.level_class(numbers.level(value, top)),
         "signed": numbers.signed,
         "plain": numbers.plain,
         "percent": numbers.percent,
         "count": numbers.count,
     }
-    return environment
+    return made
 
 
 def _day(created: str) -> str:

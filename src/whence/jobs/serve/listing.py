@@ -17,6 +17,7 @@ from whence.artifacts.folder import finished
 from whence.artifacts.manifest import NAME as MANIFEST
 from whence.artifacts.manifest import Manifest
 from whence.errors import ArtifactError, WhenceError
+from whence.jobs.log import NAME as EVENTS
 from whence.jobs.opened import answers_of
 from whence.jobs.prepare import FOLDER as DATA
 from whence.jobs.report.provenance import model_name
@@ -95,7 +96,7 @@ def is_run(folder: Path) -> bool:
     try:
         return Manifest.read(folder).kind in ("run", VALUATION)
     except WhenceError:
-        return any((folder / name).exists() for name in ("settings.toml", "events.jsonl", DATA))
+        return any((folder / name).exists() for name in ("settings.toml", EVENTS, DATA))
 
 
 def line_of(found: Found) -> Line:
@@ -165,5 +166,5 @@ def _found(folder: Path, name: str) -> Found:
 
 
 def _changed(folder: Path) -> datetime | None:
-    times = [path.stat().st_mtime for name in ("events.jsonl", MANIFEST) if (path := folder / name).exists()]
+    times = [path.stat().st_mtime for name in (EVENTS, MANIFEST) if (path := folder / name).exists()]
     return datetime.fromtimestamp(max(times), UTC) if times else None

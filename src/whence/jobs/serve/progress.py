@@ -16,9 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from whence.jobs.log import duration
+from whence.jobs.log import NAME, duration
 
-NAME = "events.jsonl"
 TAIL = 2**17
 """Bytes read of the file's end."""
 SILENT, SILENT_IN_STEP = 15.0, 900.0
