@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "whence"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROWS = [
-    {"types", "errors"},
+    {"types", "errors", "counted"},
     {"linalg", "artifacts", "world"},
     {"layers", "tasks", "data", "models", "solvers"},
     {"capture"},

@@ -167,7 +167,7 @@ def test_labelled_texts_become_padded_ids(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "settings", "message"),
     [
-        ("a.csv", "text,label\nhi,\n", {}, r"line 2 has no label in 'label'"),
+        ("a.csv", "text,label\nhi,\n", {}, r"line 2 has no label: column 'label' is empty"),
         ("a.csv", "txt,label\nhi,a\n", {}, "no column 'text'"),
         ("a.jsonl", '{"text": "hi"}\n', {}, "line 1 has no label"),
         ("a.jsonl", '{"words": "hi", "label": 1}\n', {}, 'lacks the column "text"'),

@@ -111,7 +111,7 @@ def test_a_layer_that_does_not_fit_is_named_with_what_it_needs(settings, tmp_pat
     with pytest.raises(InvalidSetting) as refused:
         run(tmp_path / "r", fit.replace(memory="11MB"), stop_after="fit")
     assert "mlp.down_proj" in refused.value.message or "mlp.gate_proj and" in refused.value.message
-    for words in ("needs", "of it to begin with", "memory is 10.5 MiB"):
+    for words in ("needs", "of it to begin with", "memory is 11 MB"):
         assert words in refused.value.message
     assert "--layers" in refused.value.hint
     assert not (tmp_path / "r" / "data").exists(), "before the first pass"
@@ -151,6 +151,12 @@ def test_the_command_plans_within_a_limit(settings, tight, capsys):
     page = json.loads(capsys.readouterr().out)
     assert page["memory"]["peak"] <= page["chosen"]["memory"]
     assert len(page["chosen"]["groups"]) > 1
+    for asked, unlike in (("60GB", "iB"), ("60GiB", "GB")):  # sizes are said in units of the kind that was asked in
+        with pytest.raises(SystemExit) as ended:
+            main(["plan", *flags[:-1], asked])
+        told = capsys.readouterr().out
+        assert f"to stay within {asked.replace('G', ' G')}:" in told
+        assert unlike not in told
     with pytest.raises(SystemExit) as ended:
         main(["plan", *flags[:-1], "10.1MB"])
     assert ended.value.code == 1

@@ -124,7 +124,10 @@ def test_checks_of_one_recipe_share_their_models(settings, recipe, tmp_path):
         "Checked at damping 0.1, not at 0.2 as here.",
         "Checked with other questions than those here.",
     )
-    assert "is not the one that made it" in subsets.notes[2]
+    assert subsets.notes[2] == (  # as the terminal says it
+        "The start is the run's own model: give the checkpoint from before training as `start` in the recipe."
+    )
+    assert "give the checkpoint from before training" in first.text()
 
 
 def test_a_run_without_checks_was_not_validated_and_a_broken_one_is_named(tmp_path):

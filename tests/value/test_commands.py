@@ -135,6 +135,27 @@ def test_texts_meet_a_sequence_classifier(whence, classifier, tmp_path):
     assert "<script>alert" not in page
 
 
+@pytest.mark.parametrize(
+    ("name", "broken", "says"),
+    [
+        ("mail.csv", "   ,spam", "line 3 has no text: column 'text' is empty"),
+        ("mail.csv", "win,", "line 3 has no label: column 'label' is empty"),
+        ("mail.jsonl", '{"text": "", "label": "spam"}', "line 2 has no text: column 'text' is empty"),
+        ("mail.jsonl", '{"text": "win", "label": null}', "line 2 has no label: column 'label' is empty"),
+        ("mail.jsonl", '{"text": "win"}', "line 2 has no label: column 'label' is empty"),
+    ],
+)
+def test_a_text_or_label_that_is_missing_is_refused_by_its_place(whence, classifier, tmp_path, name, broken, says):
+    rows = ["see you,ham", broken] if name.endswith("csv") else ['{"text": "see you", "label": "ham"}', broken]
+    (tmp_path / name).write_text("\n".join(["text,label", *rows] if name.endswith("csv") else rows) + "\n")
+
+    done = whence("self", tmp_path / "out", "--labels", "--model", classifier, "--train", tmp_path / name)
+
+    assert done.code == 1, done.out
+    assert f"{name}, {says}" in done.err
+    assert "remove the row" in done.err
+
+
 @pytest.fixture
 def classifier(tmp_path):
     """A random BERT of one block whose classes are named the other way round than their order."""

@@ -54,6 +54,45 @@ def test_a_class_that_is_missing_from_the_training_examples(whence, table, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_a_label_that_is_missing_is_no_class_of_its_own(whence, table, tmp_path):
+    lines = table.train.read_text().splitlines()
+    broken = [line.rpartition(",")[0] + "," if number in (4, 9) else line for number, line in enumerate(lines)]
+    table.train.write_text("\n".join(broken) + "\n")
+
+    done = whence("self", tmp_path / "out", "--labels", *table.flags, "--train", table.train)
+
+    refused(done, "train.csv, line 5 has no label: column 'kind' is empty, as in 1 more row", "remove the row")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("missing", ["nan", "NaN", " "])
+def test_what_stands_for_a_missing_label_is_no_class(whence, table, tmp_path, missing):
+    table.train.write_text(table.train.read_text().replace("left", missing, 1))
+
+    refused(
+        whence("self", tmp_path / "out", "--labels", *table.flags, "--train", table.train), "has no label", "'kind'"
+    )
+
+
+def test_a_column_without_any_label(whence, table, tmp_path):
+    lines = [f"{line.rpartition(',')[0]}," for line in table.train.read_text().splitlines()[1:]]
+    table.train.write_text("\n".join(["height,weight,age,kind", *lines]) + "\n")
+
+    done = whence("self", tmp_path / "out", "--labels", *table.flags, "--train", table.train)
+
+    refused(done, "train.csv: column 'kind' holds no label in any row", "--target")
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", ""])
+def test_a_cell_that_is_no_number(whence, table, tmp_path, cell):
+    head, first, *rest = table.train.read_text().splitlines()
+    table.train.write_text("\n".join([head, ",".join([cell, *first.split(",")[1:]]), *rest]) + "\n")
+
+    done = whence("self", tmp_path / "out", "--labels", *table.flags, "--train", table.train)
+
+    refused(done, "train.csv, line 2: column 'height'", repr(cell))
+
+
 @pytest.mark.parametrize("flag", ["--damping", "--top"])
 def test_a_zero_is_not_taken_for_nothing_given(whence, table, tmp_path, flag):
     done = whence("self", tmp_path / "out", "--labels", *table.flags, "--train", table.train, flag, "0")

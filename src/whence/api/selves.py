@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from whence.counted import counted
 from whence.curvature import Curvature
 from whence.curvature.origin import Origin
 from whence.errors import DataError, InvalidSetting
@@ -100,7 +101,7 @@ class SelfInfluences:
         return row
 
     def __repr__(self) -> str:
-        return f"SelfInfluences({len(self):,} examples)"
+        return f"SelfInfluences({counted(len(self), 'example')})"
 
 
 _PLACE = [Column("example", "example", "count"), Column("where", "where", "text")]

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from whence.artifacts.fingerprint import tensors_fingerprint
+from whence.counted import counted
 from whence.curvature.block import Block
 from whence.curvature.damping import Damping
 from whence.curvature.origin import Origin
@@ -122,4 +123,6 @@ class Curvature:
 
     def __repr__(self) -> str:
         weights = sum(block.eigenvalues.numel() for block in self.blocks.values())
-        return f"Curvature({self.name}, {len(self.blocks)} layers, {weights:,} weights, damping {self.damping})"
+        return (
+            f"Curvature({self.name}, {counted(len(self.blocks), 'layer')}, {weights:,} weights, damping {self.damping})"
+        )

@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from whence.counted import counted
 from whence.data.images import ImageData, idx_images, image_folder
 from whence.data.labelled import read_labelled
 from whence.data.standards import Standards
@@ -71,9 +72,11 @@ class Examples:
         return f"{target:.6g}"
 
     def __str__(self) -> str:
-        target = f"{len(self.classes)} classes" if self.classes else "a quantity to predict"
-        columns = f", {len(self.columns)} columns" if self.columns else ""
-        return f"{self.source}: {len(self):,} {'rows' if self.kind == 'table' else self.kind}{columns}, {target}"
+        target = counted(len(self.classes), "class") if self.classes else "a quantity to predict"
+        columns = f", {counted(len(self.columns), 'column')}" if self.columns else ""
+        return (
+            f"{self.source}: {counted(len(self), 'row' if self.kind == 'table' else self.kind[:-1])}{columns}, {target}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +208,9 @@ def _texts(path: Path, rows: slice, reading: Reading) -> Examples:
 
 def _meant(rows: range, count: int, path: Path) -> range:
     if not rows:
-        raise DataError(f"{path} has {count:,} examples, and none of those that are meant", hint="write path#[a:b]")
+        raise DataError(
+            f"{path} has {counted(count, 'example')}, and none of those that are meant", hint="write path#[a:b]"
+        )
     return rows
 
 
@@ -259,12 +264,12 @@ def _refuse_other_classes(outputs: int, classes: Sequence[str], reading: Reading
     """As many classes as outputs; names are numbered by their order, which one that is missing would shift."""
     if len(classes) > outputs:
         raise DataError(
-            f"{path} has {len(classes)} classes, the model {outputs} output{'s' * (outputs != 1)}",
+            f"{path} has {counted(len(classes), 'class')}, the model {counted(outputs, 'output')}",
             hint="a classifier has an output for each class",
         )
     if len(classes) < outputs and reading.numbering is None:
         raise DataError(
-            f"{path} has {len(classes)} class{'es' * (len(classes) != 1)} ({', '.join(classes[:6])}), "
+            f"{path} has {counted(len(classes), 'class')} ({', '.join(classes[:6])}), "
             f"the model {outputs} outputs: which output is whose cannot be told",
             hint="give examples of every class, or the classes' numbers, from 0, as labels",
         )

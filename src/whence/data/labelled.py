@@ -18,7 +18,7 @@ from whence.data.cells import read_cells
 from whence.data.rows import read_rows
 from whence.data.spec import parse_spec
 from whence.data.split import split
-from whence.data.tabular import number_classes
+from whence.data.tabular import number_classes, refuse_unlabelled
 from whence.data.tensors import TensorData
 from whence.data.texts import take_text
 from whence.errors import DataError, InvalidSetting
@@ -83,7 +83,7 @@ def read_labelled(path: Path | str, *, text: str | int = "text", label: str | in
         label: The one that holds the class, named in the same way.
 
     Raises:
-        DataError: If a row lacks its text or its label, naming file and line.
+        DataError: If a row lacks its text or its label, or either is empty, naming file and line.
     """
     if isinstance(text, str) != isinstance(label, str):
         raise InvalidSetting(f"text={text!r} and label={label!r}", hint="tell both by name, or both by number")
@@ -101,8 +101,11 @@ def read_labelled(path: Path | str, *, text: str | int = "text", label: str | in
             names.append(row.name)
         if not texts:
             raise DataError(f"{path} holds no texts", hint='write one {"text": "…", "label": "…"} a line')
-    for name, given in zip(names, labels, strict=True):
-        if not given:
-            raise DataError(f"{name} has no label in {label!r}", hint="remove the row, or say which class it is of")
+    refuse_unlabelled(labels, names.__getitem__, f"{path}: column {label!r}")
+    for name, said in zip(names, texts, strict=True):
+        if not said.strip():
+            raise DataError(
+                f"{name} has no text: column {text!r} is empty", hint="write what it should say, or remove the row"
+            )
     classes, numbers = number_classes(labels)
     return LabelledText(tuple(texts), numbers, classes, tuple(names))

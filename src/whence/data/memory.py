@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whence.artifacts.fingerprint import DIGITS, settings_fingerprint
+from whence.counted import counted
 from whence.data.batches import Piece, collate
 from whence.data.plan import make_plan
 from whence.errors import DataError
@@ -88,4 +89,5 @@ class TokenData:
         return collate([self._pieces[row] for row in rows.tolist()], ids=rows, documents=self.document_of[rows])
 
     def __repr__(self) -> str:
-        return f"TokenData({self.documents:,} rows, {self.sequences:,} sequences, {int(self._lengths.sum()):,} tokens)"
+        counts = (self.documents, "row"), (self.sequences, "sequence"), (int(self._lengths.sum()), "token")
+        return f"TokenData({', '.join(counted(*one) for one in counts)})"

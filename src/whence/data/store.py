@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from whence.artifacts import Manifest, claim, finished, mark_finished
 from whence.artifacts.fingerprint import DIGITS, settings_fingerprint
+from whence.counted import counted
 from whence.data.batches import Piece, collate
 from whence.data.documents import Document
 from whence.data.encode import Encoded, Tokenizer, encode_all
@@ -251,7 +252,8 @@ class TokenStore:
         return collate(pieces, ids=ids, documents=self.document_of[ids], layout=layout)
 
     def __repr__(self) -> str:
-        return f"TokenStore({str(self.folder)!r}, {self.documents:,} documents, {self.sequences:,} sequences)"
+        counts = f"{counted(self.documents, 'document')}, {counted(self.sequences, 'sequence')}"
+        return f"TokenStore({str(self.folder)!r}, {counts})"
 
 
 def encoded_documents(

@@ -9,7 +9,7 @@ data = train.data(standards, batch_size=128)                 # a `Data`; valid a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from whence.counted import counted
 from whence.data.cells import Cells, read_cells
 from whence.data.split import split
 from whence.data.standards import Standards
@@ -101,8 +102,8 @@ def read_table(
         drop: Columns that are not inputs, as a patient's number.
 
     Raises:
-        DataError: If a cell is not a finite number, naming line and column; if a column is not there; if no input
-            is left.
+        DataError: If a cell is not a finite number or a label is missing, naming line and column; if a column is not
+            there; if no input is left.
     """
     cells = read_cells(path)
     wanted = cells.column(target)
@@ -118,7 +119,9 @@ def read_table(
     if not classes:
         quantity = [[_number(cells, row, wanted)] for row in range(len(cells.rows))]
         return Table(columns, table, torch.tensor(quantity, dtype=torch.float64), (), names)
-    found, numbers = number_classes([row[wanted] for row in cells.rows])
+    labels = [row[wanted] for row in cells.rows]
+    refuse_unlabelled(labels, cells.name, f"{path}: column {cells.columns[wanted]!r}")
+    found, numbers = number_classes(labels)
     return Table(columns, table, numbers, found, names)
 
 
@@ -135,6 +138,37 @@ def number_classes(labels: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
         found = sorted(set(labels))
     place = {label: number for number, label in enumerate(found)}
     return tuple(found), torch.tensor([place[label] for label in labels])
+
+
+def refuse_unlabelled(labels: Sequence[str], name: Callable[[int], str], column: str) -> None:
+    """Refuse labels that are not there: nothing at all, or what is written where a number is missing.
+
+    Args:
+        name: Where a row is.
+        column: What holds the labels, and of which file.
+
+    Raises:
+        DataError: Naming the first row, and how many more there are.
+    """
+    missing = [row for row, label in enumerate(labels) if not _is_label(label)]
+    if not missing:
+        return
+    if len(missing) == len(labels) > 1:
+        raise DataError(f"{column} holds no label in any row", hint="name the labels' column with --target")
+    first, others = missing[0], len(missing) - 1
+    holds = f"holds {labels[first].strip()!r}, which is no label" if labels[first].strip() else "is empty"
+    raise DataError(
+        f"{name(first)} has no label: {column.partition(': ')[2]} {holds}"
+        + (f", as in {counted(others, 'more row')}" if others else ""),
+        hint="say which class it is of, or remove the row",
+    )
+
+
+def _is_label(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return bool(text.strip())
 
 
 def _number(cells: Cells, row: int, column: int) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
+from whence.counted import counted
 from whence.errors import NumericalError
 
 RESAMPLES = 10_000
@@ -145,7 +146,7 @@ class RecallTable:
             3 questions, 3 documents                 @1
             ekfac                     1.00 [1.00, 1.00]
         """
-        head = f"{self.questions} questions, {self.documents} documents"
+        head = f"{counted(self.questions, 'question')}, {counted(self.documents, 'document')}"
         width = max(map(len, (head, *self.methods)))
         rows = [
             f"{method:<{width}}" + "".join(_cell(cell) for cell in row.values()) for method, row in self.cells.items()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from whence.counted import counted
 from whence.errors import ModelError
 from whence.jobs.stream import device_of
 from whence.models.lora import LoraAdapter, without_adapter
@@ -33,8 +34,8 @@ class Losses:
     def line(self) -> str:
         """For a person."""
         return (
-            f"adapter: the loss of the first {self.rows} sequences is {self.with_adapter:.4f} nats a token with it, "
-            f"{self.without:.4f} without"
+            f"adapter: the loss of the first {counted(self.rows, 'sequence')} is {self.with_adapter:.4f} nats a token "
+            f"with it, {self.without:.4f} without"
         )
 
     def refuse_same(self, adapter: LoraAdapter) -> None:
@@ -45,8 +46,8 @@ class Losses:
         """
         if self.same:
             raise ModelError(
-                f"the loss of the first {self.rows} sequences is {self.without:.4f} nats a token with the adapter in "
-                f"{adapter.path} and without it: it changes nothing",
+                f"the loss of the first {counted(self.rows, 'sequence')} is {self.without:.4f} nats a token with the "
+                f"adapter in {adapter.path} and without it: it changes nothing",
                 hint="check that it is the adapter meant, and saved after training",
             )
 

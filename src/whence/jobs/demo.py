@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from whence.counted import counted
 from whence.curvature import Curvature
 from whence.data.filters import BM25
 from whence.data.queries import QueryBatch, ask, encode_queries
@@ -137,7 +138,8 @@ def demo(out: Path | str, log: Log | None = None) -> DemoResult:
         recall=Recall(
             rows=[RecallRow(method=NAMES[name], at_1=at_1[name], at_10=at_10[name]) for name in scores],
             questions=table.questions,
-            note=f"Over the facts learned, of {len(everything)} planted; {session.store.documents} documents.",
+            note=f"Over the facts learned, of {len(everything)} planted; "
+            f"{counted(session.store.documents, 'document')}.",
         ),
     ).write(result.folder)
     write_report(result)

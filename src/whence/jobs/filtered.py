@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from whence.artifacts.folder import claim, finished, mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.artifacts.tensors import load_tensors, save_tensors
+from whence.counted import counted
 from whence.data.encode import Tokenizer
 from whence.data.filters import FILTERS
 from whence.data.queries import Query
@@ -98,7 +99,9 @@ def filtered(session: Session, setting: FilterSetting) -> Filtered:
     together(session.world, lambda: claim(folder, manifest))
     documents = session.store.documents
     if session.world.main and not finished(folder):
-        session.log.note(f"filter: looking for {setting.called} of {documents:,} documents, question by question")
+        session.log.note(
+            f"filter: looking for {setting.called} of {counted(documents, 'document')}, question by question"
+        )
         search = FILTERS[setting.name]().counted_by(session.counted)
         asked = [tokens_asked(query, session.tokenizer) for query in session.questions]
         kept = np.stack([search.top(tokens, setting.count) for tokens in asked])

@@ -13,6 +13,7 @@ from typing import Any
 from whence.artifacts import finished
 from whence.artifacts.fingerprint import file_checksum, text_fingerprint
 from whence.artifacts.folder import release
+from whence.counted import counted
 from whence.data.documents import Document, read_documents
 from whence.data.encode import NOTICES, Tokenizer
 from whence.data.packing import Pack
@@ -121,8 +122,9 @@ def _say(store: TokenStore, spec: Spec, log: Log, *, known: bool) -> None:
         total = sum(path.stat().st_size for path in spec.files)
         log.step(STEP, total, total, documents=facts["documents"], tokens=facts["tokens"])
     log.note(
-        f"{'data, as prepared before' if known else 'data'}: {_documents(facts['documents'])}, "
-        f"{facts['tokens']:,} tokens ({facts['scored']:,} scored), {_sequences(store)} in {len(store.units)} work units"
+        f"{'data, as prepared before' if known else 'data'}: {counted(facts['documents'], 'document')}, "
+        f"{counted(facts['tokens'], 'token')} ({facts['scored']:,} scored), {_sequences(store)} in "
+        f"{counted(len(store.units), 'work unit')}"
     )
     for line in _told(facts, spec, windows=store.pack == "windows"):
         log.note(line)
@@ -130,9 +132,9 @@ def _say(store: TokenStore, spec: Spec, log: Log, *, known: bool) -> None:
 
 def _sequences(store: TokenStore) -> str:
     if store.pack == "windows":
-        return f"{store.trained.sequences:,} windows of {store.context:,} tokens"
+        return f"{counted(store.trained.sequences, 'window')} of {store.context:,} tokens"
     kept = " kept apart in shared rows" if store.pack == "segments" else ""
-    return f"{store.sequences:,} sequences{kept}"
+    return f"{counted(store.sequences, 'sequence')}{kept}"
 
 
 def _told(facts: Mapping[str, Any], spec: Spec, *, windows: bool) -> list[str]:
@@ -144,13 +146,13 @@ def _told(facts: Mapping[str, Any], spec: Spec, *, windows: bool) -> list[str]:
     if facts["windowed"]:
         why = "in several windows" if windows else "longer than the context, so several sequences whose scores add up"
         longest = f"the longest of {facts['longest']:,} tokens"
-        lines.append(f"{why}: {_documents(facts['windowed'])}, {longest} ({_some(facts['windowed_names'])})")
+        of = counted(facts["windowed"], "document")
+        lines.append(f"{why}: {of}, {longest} ({_some(facts['windowed_names'])})")
     if facts["unscored"]:
-        lines.append(
-            f"nothing to predict, so no score: {_documents(facts['unscored'])} ({_some(facts['unscored_names'])})"
-        )
+        of = counted(facts["unscored"], "document")
+        lines.append(f"nothing to predict, so no score: {of} ({_some(facts['unscored_names'])})")
     for key, count in facts["noticed"].items():
-        lines.append(f"{NOTICES[key]}: {_documents(count)} ({_some(facts['noticed_names'][key])})")
+        lines.append(f"{NOTICES[key]}: {counted(count, 'document')} ({_some(facts['noticed_names'][key])})")
     if spec.left_out:
         lines.append(f"files beside the data were left aside: {_some([str(path) for path in spec.left_out])}")
     return lines
@@ -158,10 +160,6 @@ def _told(facts: Mapping[str, Any], spec: Spec, *, windows: bool) -> list[str]:
 
 def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
-def _documents(count: int) -> str:
-    return f"{count:,} document{'' if count == 1 else 's'}"
 
 
 def count_sequences(

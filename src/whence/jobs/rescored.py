@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from whence.artifacts.folder import claim, mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.artifacts.tensors import load_tensors, save_tensors
+from whence.counted import counted
 from whence.errors import NumericalError
 from whence.influence.topk import TopK
 from whence.jobs.explain import RESCORED, full_rank_query, in_float32, rescore
@@ -147,6 +148,5 @@ def _note(first: NDArray[np.float64], files: Sequence[Path], dtype: str) -> str:
     least = min((r for r in agreements if np.isfinite(r)), default=None)
     agreement = "" if least is None else f": r = {least:.4f} with the first pass"
     among = f", the least of {len(files)} questions" if least is not None and len(files) > 1 else ""
-    return (
-        f"rescored {count} documents at full rank in {'float64' if dtype == 'float64' else 'float32'}{agreement}{among}"
-    )
+    kind = "float64" if dtype == "float64" else "float32"
+    return f"rescored {counted(count, 'document')} at full rank in {kind}{agreement}{among}"

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from whence.counted import counted
 from whence.influence.topk import TopK
 from whence.jobs.views import View
 from whence.report.notebook import Column
@@ -95,8 +96,8 @@ class Scores:
         q, n = self.total.shape
         by = [f"by layer ({len(self.layers)})"] if self.by_layer is not None else []
         by += ["by token"] if self.by_token is not None else []
-        by += [f"by answer ({len(self.by_answer)} tokens)"] if self.by_answer is not None else []
-        return f"Scores({', '.join([f'{q:,} queries', f'{n:,} sequences', *by])})"
+        by += [f"by answer ({counted(len(self.by_answer), 'token')})"] if self.by_answer is not None else []
+        return f"Scores({', '.join([counted(q, 'query'), counted(n, 'sequence'), *by])})"
 
 
 def _flat(values: Float[Tensor, "q n"]) -> NDArray[np.float64]:

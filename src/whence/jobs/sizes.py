@@ -36,14 +36,23 @@ def bytes_of(text: str) -> int:
     return size
 
 
-def said(number: float) -> str:
-    """Three digits and a unit.
+def said(number: float, like: str | None = None) -> str:
+    """Three digits and a unit: of the kind that a person used, and powers of two where nobody named a size.
+
+    Args:
+        like: The size that was asked for, as it was written.
 
     Example:
-        >>> said(1610612736)
-        '1.5 GiB'
+        >>> said(1610612736), said(954e6, "1GB"), said(954e6, "1GiB")
+        ('1.5 GiB', '954 MB', '910 MiB')
     """
-    for power, letter in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if number >= power:
-            return f"{number / power:.3g} {letter}"
+    base, letters = (1024, "iB") if like is None or "i" in like.lower() else (1000, "B")
+    for power, letter in ((4, "T"), (3, "G"), (2, "M"), (1, "K" if base == 1024 else "k")):
+        if number >= base**power:
+            return f"{_digits(number / base**power)} {letter}{letters}"
     return f"{number:.0f} B"
+
+
+def _digits(number: float) -> str:
+    """Three digits, and no power of ten: 1,010 MiB lie below a GiB."""
+    return f"{number:.3g}" if number < 999.5 else f"{number:.0f}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.artifacts.manifest import Manifest
+from whence.counted import counted
 from whence.curvature import Curvature
 from whence.curvature.inverse import Report, Solver
 from whence.data.queries import QueryBatch
@@ -89,13 +90,13 @@ class Solved:
         )
 
     def __str__(self) -> str:
-        many = f"{self.questions:,} question{'' if self.questions == 1 else 's'}"
         residual = f"relative residual {self.residual:.2g}" + (
             f" (worst {self.worst:.2g})" if self.questions > 1 else ""
         )
         return (
-            f"{many} solved by {self.solver}: {residual}, {self.products:.3g} products, "
-            f"{self.epochs:.3g} epochs of training" + "".join(f"; {note}" for note in self.notes)
+            f"{counted(self.questions, 'question')} solved by {self.solver}: {residual}, "
+            f"{counted(self.products, 'product', '.3g')}, {counted(self.epochs, 'epoch', '.3g')} of training"
+            + "".join(f"; {note}" for note in self.notes)
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whence.counted import counted
 from whence.data.queries import Query
 from whence.data.rows import row_name
 from whence.jobs.filter_setting import BIAS, NONE, FilterSetting
@@ -21,12 +22,13 @@ def summary(run: Run) -> str:
     store = run.store
     if run.stage == "prepare":
         tokens = sum(unit.tokens for unit in store.units)
-        return f"{run.folder}: {store.documents:,} documents, {store.sequences:,} sequences, {tokens:,} tokens"
+        counts = ((store.documents, "document"), (store.sequences, "sequence"), (tokens, "token"))
+        return f"{run.folder}: {', '.join(counted(*one) for one in counts)}"
     if run.stage == "fit":
         curvature = run.session.curvature
         return "\n".join([f"{run.folder}: {curvature}", *curvature.notes])
     if run.stage == "query":
-        return f"{run.folder}: {len(run.questions)} queries, rank {run.session.queries.rank or 'full'}"
+        return f"{run.folder}: {counted(len(run.questions), 'query')}, rank {run.session.queries.rank or 'full'}"
     if run.stage == "self":
         rows = run.suspects(run.settings.top)
         return "\n".join([f"{run.folder}: highest self-influence", *_lines(rows, "self_influence", "")])
@@ -55,7 +57,7 @@ def filter_lines(answers: Answers, number: int) -> list[str]:
     if setting is None:
         return []
     recall = answers.recall[number]
-    of = f"{recall.kept:,} of {recall.kept + recall.left_out:,} documents scored, {setting.called}"
+    of = f"{recall.kept:,} of {counted(recall.kept + recall.left_out, 'document')} scored, {setting.called}"
     return [f"{of}: the filter {BIAS}", str(recall)]
 
 

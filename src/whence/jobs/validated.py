@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from whence.counted import counted
 from whence.errors import ArtifactError
-from whence.jobs.protocol import FAR
+from whence.jobs.protocol import FAR, note_on
 
 NAMES = {
     "ekfac": "EK-FAC",
@@ -99,7 +100,7 @@ Read = tuple[str, str, list[Measured], list[str]]
 def _pbrf(result: Mapping[str, Any]) -> Read:
     solved = result["pbrf"]
     points, questions = len(solved["points"]), len(solved["response"])
-    text = f"The proximal Bregman response of {points:,} training sequences, {_count(questions, 'question')}."
+    text = f"The proximal Bregman response of {points:,} training sequences, {counted(questions, 'question')}."
     short = [] if solved["gradient_norm"]["converged"] else ["Not every solve reached the gradient norm asked for."]
     return text, "Pearson correlation", _agreement(result), short
 
@@ -113,7 +114,7 @@ def _lds(result: Mapping[str, Any]) -> Read:
     of = result["settings"]
     text = (
         f"Retraining on {of['subsets']:,} random subsets of {of['fraction']:.0%} of the training sequences "
-        f"({_count(of['seeds'], 'seed')} each): the linear datamodeling score."
+        f"({counted(of['seeds'], 'seed')} each): the linear datamodeling score."
     )
     return text, "Spearman correlation", list(_means(result["lds"])), _apart(result)
 
@@ -159,8 +160,4 @@ def _apart(result: Mapping[str, Any]) -> list[str]:
     apart = result["distance_from_model"]
     if apart is not None and apart <= FAR:
         return []
-    return ["Retraining on everything does not end at this model: the recipe is not the one that made it."]
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    return [f"{note[0].upper()}{note[1:]}." for note in note_on(result)]

@@ -25,6 +25,7 @@ from whence.artifacts.atomic import write_text
 from whence.artifacts.fingerprint import model_fingerprint, settings_fingerprint
 from whence.artifacts.folder import claim
 from whence.artifacts.manifest import Manifest
+from whence.counted import counted
 from whence.curvature import Curvature
 from whence.data.examples import Examples, Reading, read_examples
 from whence.errors import InvalidSetting
@@ -191,7 +192,7 @@ class Valuation:
         found = read_examples(self.settings.valid, self.reading.like(self.train))
         if self.settings.each and len(found) > MOST_EACH:
             raise InvalidSetting(
-                f"--each asks about each of {len(found):,} validation examples, more than {MOST_EACH}",
+                f"--each asks about each of {counted(len(found), 'validation example')}, more than {MOST_EACH}",
                 hint=f"choose some: --valid '{self.settings.valid.partition('#')[0]}#[0:20]'",
             )
         self.log.note(str(found))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from whence.artifacts.fingerprint import model_fingerprint
 from whence.artifacts.folder import claim, finished, mark_finished
 from whence.artifacts.manifest import Manifest
+from whence.counted import counted
 from whence.curvature import Curvature
 from whence.data.queries import QueryBatch
 from whence.data.relabelled import Relabelled
@@ -61,7 +62,7 @@ class Values:
 
     def __repr__(self) -> str:
         q, n = self.raw.shape
-        return f"Values({n:,} training examples, {q} {'query' if q == 1 else 'queries'})"
+        return f"Values({counted(n, 'training example')}, {counted(q, 'query')})"
 
 
 def value(
@@ -95,7 +96,7 @@ def value(
     within = None if folder is None else folder / "scores"
     scores = score(curvature, queries, data, model=model, task=task, folder=within, log=log)
     assert isinstance(scores, Scores)  # every unit was asked for
-    return Values(scores.total.cpu(), -queries.measurement, train_size or data.sequences)
+    return Values(scores.total.cpu(), 0.0 - queries.measurement, train_size or data.sequences)
 
 
 def _kept_queries(
@@ -150,7 +151,7 @@ class Suspects:
         return torch.argsort(-self.self_influence, stable=True)[:n].tolist()
 
     def __repr__(self) -> str:
-        return f"Suspects({len(self):,} labels)"
+        return f"Suspects({counted(len(self), 'label')})"
 
 
 def suspects(

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from whence.artifacts.atomic import write_text
+from whence.counted import counted
 from whence.data.examples import Examples
 from whence.jobs.report.provenance import coverage_rows, damping_in_words, versions
 from whence.jobs.valuation import Valuation, ValueSettings
@@ -117,8 +118,8 @@ def gallery(run: Valuation, *, labels: bool) -> Gallery:
         title=f"Labels of {Path(settings.train).name}" if labels else f"Worth of {Path(settings.train).name}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         kind=train.kind,
-        sentence=f"EK-FAC influence of {len(train):,} training examples on {about}, for the model {name}, "
-        f"over {coverage.share:.0%} of its parameters.",
+        sentence=f"EK-FAC influence of {counted(len(train), 'training example')} on {about}, for the model {name}, "
+        f"over {coverage.tracked} of its parameters.",
         rankings=[] if labels else _rankings(run),
         suspects=_suspects(run) if labels else [],
         columns=train.columns[:MOST_COLUMNS],
@@ -197,7 +198,7 @@ def _questions(run: Valuation) -> list[str]:
     valid = run.valid
     if run.settings.each or len(valid) == 1:
         return [valid.place(row) for row in range(len(valid))]
-    return [f"{len(valid):,} validation examples"]
+    return [counted(len(valid), "validation example")]
 
 
 def _facts(run: Valuation, *, labels: bool) -> list[tuple[str, str, str]]:

@@ -42,11 +42,16 @@ class Coverage:
         """Tracked parameters over all parameters."""
         return sum(row.parameters for row in self.rows if row.tracked) / max(self.total, 1)
 
+    @property
+    def tracked(self) -> str:
+        """The share in words; only the whole is called so: ``all``, ``99.9%``."""
+        return "all" if self.share == 1 else f"{min(self.share, 0.999):.1%}"
+
     def __str__(self) -> str:
         left = ", ".join(
             f"{row.kind} {row.parameters / self.total:.1%} ({row.reason})" for row in self.rows if not row.tracked
         )
-        line = f"tracked {self.share:.1%} of {self.total:,} parameters; left out: {left or 'nothing'}"
+        line = f"tracked {self.tracked} of {self.total:,} parameters; left out: {left or 'nothing'}"
         return "; ".join([line, *self.notes])
 
 

@@ -15,6 +15,7 @@ from functools import cached_property
 
 import torch
 
+from whence.counted import counted
 from whence.curvature.inverse.solver import Report, Solver
 from whence.errors import InvalidSetting
 from whence.solvers.algebra import residual
@@ -83,7 +84,7 @@ class Astra(Solver):
         left = residual(self.product, grads, x)
         refuse_useless(left, float(first.max()), step_size)
         how = (
-            f"step {step_size:.3g}, {batch} sequences a batch; the preconditioner's own residual was "
+            f"step {step_size:.3g}, {counted(batch, 'sequence')} a batch; the preconditioner's own residual was "
             f"{float(first.median()):.2g}"
         )
         products = 2 + self.steps * batch / sequences

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 
+from whence.counted import counted
 from whence.curvature.inverse.solver import Report, Solver
 from whence.errors import InvalidSetting
 from whence.solvers.algebra import residual
@@ -51,8 +52,8 @@ class Lissa(Solver):
         left = residual(self.product, grads, x)
         refuse_useless(left, 1.0, plan.step)
         how = (
-            f"step {plan.step:.3g}, {plan.batch} sequences a batch, {steps} steps where the rule asks for {plan.depth} "
-            f"(top eigenvalue {plan.top:.3g}, trace {plan.trace:.3g})"
+            f"step {plan.step:.3g}, {counted(plan.batch, 'sequence')} a batch, {counted(steps, 'step')} where the "
+            f"rule asks for {plan.depth} (top eigenvalue {plan.top:.3g}, trace {plan.trace:.3g})"
         )
         products = 1 + steps * plan.batch / sequences
         epochs = self.operator.epochs - before

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from whence.counted import counted
 from whence.curvature.blockwise import Curvature
 from whence.curvature.operator import Operator
 from whence.errors import InvalidSetting
@@ -56,8 +57,8 @@ class Report:
         queries = len(self.residuals)
         return (
             f"{self.inverse} on the {self.operator}: residual {typical:.2g} (worst {worst:.2g}), "
-            f"{int(self.iterations.max())} steps, {self.products:.4g} products, {self.epochs:.4g} epochs for "
-            f"{queries} queries ({self.epochs / queries:.3g} each)"
+            f"{counted(int(self.iterations.max()), 'step')}, {counted(self.products, 'product', '.4g')}, "
+            f"{counted(self.epochs, 'epoch', '.4g')} for {counted(queries, 'query')} ({self.epochs / queries:.3g} each)"
         )
 
 

@@ -115,16 +115,6 @@ def guarded(name: str, find: Callable[[], Iterable[Finding]]) -> list[Finding]:
         return [Finding(name, "wrong", error.message.replace("\n", " "), advice=error.hint)]
 
 
-def counted(number: int, thing: str) -> str:
-    """How many of a thing, in words.
-
-    Example:
-        >>> counted(1, "document"), counted(1200, "row")
-        ('1 document', '1,200 rows')
-    """
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
 def some(names: Iterable[str], most: int = 3) -> str:
     """A few of many names.
 

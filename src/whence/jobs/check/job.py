@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from whence.artifacts.folder import finished
+from whence.counted import counted
 from whence.data.documents import read_documents
 from whence.data.queries import QueryBatch, encode_queries
 from whence.data.spec import parse_spec
 from whence.data.store import TokenStore
 from whence.errors import ArtifactError, WhenceError
 from whence.jobs.check import of_adapter, of_batches, of_data, of_dtype, of_model
-from whence.jobs.check.findings import Checks, Finding, counted, guarded
+from whence.jobs.check.findings import Checks, Finding, guarded
 from whence.jobs.check.rows import Rows
 from whence.jobs.check.trial import QUESTIONS, Trial
 from whence.jobs.log import Log
@@ -58,7 +59,7 @@ def check(folder: Path | str | None, settings: RunSettings, *, rows: int = ROWS,
         checks = _Check(settings, model, log)
         if isinstance(store, TokenStore):
             first = Rows.first(store.trained, rows)
-            log.note(f"check: the model runs on {first.sequences} sequences, by themselves and together")
+            log.note(f"check: the model runs on {counted(first.sequences, 'sequence')}, by themselves and together")
             checks.model_on(first, lambda: _questions(settings, tokenizer, context))
             checks.take("data", lambda: of_data.data(store, all_of_it=whole))
         else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from whence.counted import counted
 from whence.data.encode import NOTICES
 from whence.data.rows import row_name
 from whence.data.store import TokenStore
-from whence.jobs.check.findings import Finding, Verdict, counted, some
+from whence.jobs.check.findings import Finding, Verdict, some
 
 MANY = 0.5
 """Share of documents with nothing scored from which a mask is more likely wrong than the documents short."""
@@ -26,7 +27,7 @@ def data(store: TokenStore, *, all_of_it: bool) -> Iterator[Finding]:
     """
     facts, count = store.facts, store.documents
     seen = counted(count, "document") if all_of_it else f"the first {counted(count, 'document')}"
-    yield Finding("documents", "ok", f"{seen}: {facts['tokens']:,} tokens, {facts['scored']:,} scored", count)
+    yield Finding("documents", "ok", f"{seen}: {counted(facts['tokens'], 'token')}, {facts['scored']:,} scored", count)
     yield from _unscored(store, seen)
     yield from _copies(store, seen)
     if facts["windowed"]:

@@ -9,7 +9,8 @@ from torch import nn
 
 from whence.capture.check import verified
 from whence.capture.slope import TOLERANCE, slope
-from whence.jobs.check.findings import Finding, counted, some
+from whence.counted import counted
+from whence.jobs.check.findings import Finding, some
 from whence.jobs.check.rows import Rows
 from whence.jobs.explain import in_float32
 from whence.jobs.stream import device_of

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from whence.counted import counted
 from whence.errors import InvalidSetting
 from whence.evaluate.statistics import kendall, spearman
 from whence.jobs.compare.matched import Matched
@@ -37,9 +38,11 @@ def compare(a: Path, b: Path | None = None, *, top: int = 5) -> Comparison:
     one, other = open_sides(a, b)
     matched = Matched.of(one.store, other.store)
     if len(matched) < 2:
-        counts = [f"{run.folder}: {run.store.documents:,} documents of {run.settings.train}" for run in (one, other)]
+        counts = [
+            f"{run.folder}: {counted(run.store.documents, 'document')} of {run.settings.train}" for run in (one, other)
+        ]
         raise InvalidSetting(
-            f"they share {len(matched)} document{'s' * (len(matched) != 1)}\n  " + "\n  ".join(counts),
+            f"they share {counted(len(matched), 'document')}\n  " + "\n  ".join(counts),
             hint="documents are matched by what they say: both runs must have read some of the same data",
         )
     asked: list[_Asked] = []

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from whence.artifacts.folder import finished
 from whence.artifacts.manifest import Manifest
+from whence.counted import counted
 from whence.curvature.damping import Damping
 from whence.data.queries import Query
 from whence.errors import ArtifactError, InvalidSetting
@@ -90,7 +91,7 @@ def made_with(run: Run) -> dict[str, str]:
     found |= {name: value for name, value in data.settings.items() if name not in ("units", "batch_tokens")}
     found |= {name: value for name, value in fitted.items() if name != "task"}
     if run.found is not None:
-        found |= {"damping": run.found.damping, "trained on": f"{run.found.train_size:,} sequences"}
+        found |= {"damping": run.found.damping, "trained on": counted(run.found.train_size, "sequence")}
         found |= {"filter": run.found.filter or "none"}
         asked = run.folder / "queries" / run.found.asked
         if finished(asked):

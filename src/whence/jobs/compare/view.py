@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from whence.counted import counted
 from whence.report.numbers import signed
 from whence.report.pieces import visible
 
@@ -97,7 +98,7 @@ class Comparison:
     def _head(self, width: int) -> list[str]:
         lines = []
         for name, side in (("A", self.a), ("B", self.b)):
-            lines.append(cut(f"{name}  {side.path}   {side.method}, {side.documents:,} documents", width))
+            lines.append(cut(f"{name}  {side.path}   {side.method}, {counted(side.documents, 'document')}", width))
         label = max((len(name) for name in self.differ), default=0)
         for name, (one, other) in self.differ.items():
             lines += wrapped(
@@ -106,14 +107,14 @@ class Comparison:
         if not self.differ:
             lines.append("differ  in no setting")
         lines += wrapped("same    ", ", ".join(self.same), width) if self.same else []
-        lines += wrapped("both    ", f"{_questions(self.agreements)}, {_count(self.documents, 'document')}", width)
+        lines += wrapped("both    ", f"{_questions(self.agreements)}, {counted(self.documents, 'document')}", width)
         for name, side, questions in (("A", self.a, self.only_a), ("B", self.b, self.only_b)):
             if questions:
-                what = f"{_count(len(questions), 'question')}: {_few(questions)}"
+                what = f"{counted(len(questions), 'question')}: {_few(questions)}"
                 lines += wrapped(f"only {name}  ", what, width)
             if side.alone:
                 lines += wrapped(
-                    f"only {name}  ", f"{_count(side.alone, 'document')}: {_few(side.alone_names, side.alone)}", width
+                    f"only {name}  ", f"{counted(side.alone, 'document')}: {_few(side.alone_names, side.alone)}", width
                 )
         return lines
 
@@ -189,12 +190,8 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def _questions(agreements: Sequence[Agreement]) -> str:
-    asked = _count(sum(one.unit != SELF for one in agreements), "question")
+    asked = counted(sum(one.unit != SELF for one in agreements), "question")
     return f"{asked} and self-influence" if any(one.unit == SELF for one in agreements) else asked
 
 

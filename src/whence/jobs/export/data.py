@@ -26,6 +26,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from whence.counted import counted
 from whence.data.cells import delimiter_of
 from whence.data.documents import to_document
 from whence.data.formats import BOM, ROWS_AT_ONCE, json_list, jsonl, opened
@@ -97,7 +98,7 @@ class Scored:
         """
         missing = self.start + len(self.hashes) - self.rows
         if missing > 0:
-            raise DataError(f"the data have {missing:,} rows fewer than were scored", hint=_ELSEWHERE)
+            raise DataError(f"the data have {counted(missing, 'row')} fewer than were scored", hint=_ELSEWHERE)
 
 
 def write_file(source: Path, out: Path, beside: Path, scored: Scored) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from pyarrow import parquet
 
 from whence.artifacts.atomic import refusal, written
+from whence.counted import counted
 from whence.data.spec import Spec, parse_spec
 from whence.data.table import NAME
 from whence.errors import DataError, InvalidSetting, StorageError
@@ -41,10 +42,9 @@ class Exported:
 
     def text(self) -> str:
         """For a person."""
-        count = len(self.questions)
-        about = f"{count:,} question{'' if count == 1 else 's'}"
+        about = counted(len(self.questions), "question")
         return (
-            f"{self.path}: {self.rows:,} rows, {about}; columns {', '.join(self.columns)}\n"
+            f"{self.path}: {counted(self.rows, 'row')}, {about}; columns {', '.join(self.columns)}\n"
             f"scores in {self.unit}: higher raises the answer"
         )
 

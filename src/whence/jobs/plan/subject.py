@@ -79,7 +79,7 @@ class Subject:
         assert of.memory is not None, "no limit"
         machine = self.machine
         slack = 1.0 if machine.device.type == "cuda" else SLACK
-        limit = Limit(bytes_of(of.memory), self.baseline, slack)
+        limit = Limit(bytes_of(of.memory), self.baseline, slack, of.memory)
         self.log.note(f"plan: looking for what fits into {of.memory}")
 
         def rehearse(size: int, rank: int | str) -> Rehearsed:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from whence.counted import counted
 from whence.jobs.filter_setting import BIAS, CONTROL, FilterSetting
 from whence.jobs.plan.probe import Seconds
 from whence.jobs.sizes import said
@@ -107,8 +108,9 @@ class Plan:
     def text(self) -> str:
         """For a person."""
         lines = [
-            f"{self.documents:,} documents, {self.sequences:,} sequences, {self.tokens:,} tokens "
-            f"({self.padded:,} with padding), {self.units} work units; {_asked(self.queries, self.rank)}",
+            f"{counted(self.documents, 'document')}, {counted(self.sequences, 'sequence')}, "
+            f"{counted(self.tokens, 'token')} ({self.padded:,} with padding), "
+            f"{counted(self.units, 'work unit')}; {_asked(self.queries, self.rank)}",
             *([f"documents that are read in several sequences: {self.windowed:,}"] if self.windowed else []),
             str(self.coverage),
             *self._filtered(),
@@ -117,13 +119,14 @@ class Plan:
             "",
             f"time    about {_time(self.seconds)} on this machine, as busy as it is now; a training epoch takes "
             f"{_time(self.epoch.seconds.wall)} and {_count(self.epoch.operations)} operations",
-            f"memory  {said(self.peak_memory)} at its height, {self._where()}; {said(self.baseline)} to begin with",
+            f"memory  {self._said(self.peak_memory)} at its height, {self._where()}; "
+            f"{self._said(self.baseline)} to begin with",
             *([self._chosen(self.chosen)] if self.chosen else []),
-            f"disk    {said(self.disk_bytes)} when done: "
-            + ", ".join(f"{name} {said(size)}" for name, size in self.disk.items()),
+            f"disk    {self._said(self.disk_bytes)} when done: "
+            + ", ".join(f"{name} {self._said(size)}" for name, size in self.disk.items()),
         ]
         if self.disk_peak > 1.01 * self.disk_bytes:
-            lines.append(f"        {said(self.disk_peak)} while fitting, for partial sums")
+            lines.append(f"        {self._said(self.disk_peak)} while fitting, for partial sums")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -135,19 +138,25 @@ class Plan:
             return []
         most = "at most" if self.scored < self.documents else "all"
         return [
-            f"scored: {most} {self.scored:,} of {self.documents:,} documents, {self.filter.called} for each question "
-            f"and {CONTROL} drawn at random, once all tokens are read to count words, which is not in the table",
+            f"scored: {most} {self.scored:,} of {counted(self.documents, 'document')}, {self.filter.called} for each "
+            f"question and {CONTROL} drawn at random, once all tokens are read to count words, which is not in "
+            "the table",
             f"the filter {BIAS}",
         ]
 
     def _chosen(self, chosen: Chosen) -> str:
         groups, rank = len(chosen.groups), "" if not self.queries else f", {_asked(self.queries, self.rank)}"
+        limit = self._said(chosen.limit.whole)
         layers = "all layers together" if groups == 1 else f"layers in {groups} groups, one after the other"
         files = "" if self.on_device else "; files that are read as they are used are not counted"
         return (
-            f"        to stay within {said(chosen.limit.whole)}: batches of up to {chosen.batch_tokens:,} tokens, "
-            f"{self.units} work units, {layers}{rank}{files}"
+            f"        to stay within {limit}: batches of up to {chosen.batch_tokens:,} tokens, "
+            f"{counted(self.units, 'work unit')}, {layers}{rank}{files}"
         )
+
+    def _said(self, size: float) -> str:
+        """A size, in units of the kind that the limit was given in."""
+        return said(size, None if self.chosen is None else self.chosen.limit.asked)
 
     def _where(self) -> str:
         return "of the accelerator" if self.on_device else "the process and its model included"
@@ -160,7 +169,7 @@ class Plan:
             _count(one.operations),
             f"{self.in_epochs(one):.2f}",
             _time(one.seconds.wall),
-            said(one.memory),
+            self._said(one.memory),
         )
 
     def _total(self) -> tuple[str, ...]:
@@ -172,7 +181,7 @@ class Plan:
             _count(self.operations),
             f"{self.epochs:.2f}",
             _time(self.seconds),
-            said(max(one.memory for one in self.passes)),
+            self._said(max(one.memory for one in self.passes)),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -241,7 +250,7 @@ def _asked(queries: int, rank: int | None) -> str:
     if not queries:
         return "no questions, so no further than the fit"
     cut = "full rank" if rank is None else f"rank {rank}"
-    return f"{queries:,} question{'' if queries == 1 else 's'}, {cut}"
+    return f"{counted(queries, 'question')}, {cut}"
 
 
 def _count(number: float) -> str:

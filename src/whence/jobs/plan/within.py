@@ -35,11 +35,13 @@ class Limit:
         whole: Bytes of the process, or of the accelerator.
         baseline: Bytes taken once the model is loaded.
         slack: Bytes taken for each that is alive.
+        asked: ``whole`` as a person wrote it: sizes are said in units of its kind.
     """
 
     whole: int
     baseline: int
     slack: float
+    asked: str | None = None
 
     @property
     def budget(self) -> int:
@@ -50,11 +52,15 @@ class Limit:
         """Bytes in all where so many are alive."""
         return self.baseline + round(self.slack * alive)
 
+    def said(self, size: float) -> str:
+        """A size, in units of the limit's kind."""
+        return said(size, self.asked)
+
     def refusal(self, what: str, alive: int, hint: str) -> InvalidSetting:
         """That a pass does not fit: what it needs, and what to do."""
         return InvalidSetting(
-            f"{what} needs {said(self.takes(alive))}, {said(self.baseline)} of it to begin with, and memory is "
-            f"{said(self.whole)}",
+            f"{what} needs {self.said(self.takes(alive))}, {self.said(self.baseline)} of it to begin with, and memory "
+            f"is {self.said(self.whole)}",
             hint=f"{hint}, or give at least --memory {-(-self.takes(alive) // 10**6)}MB",
         )
 
@@ -71,7 +77,7 @@ class Chosen:
 
     def __str__(self) -> str:
         layers = "all layers together" if len(self.groups) == 1 else f"layers in {len(self.groups)} groups"
-        return f"within {said(self.limit.whole)}: batches of up to {self.batch_tokens:,} tokens, {layers}"
+        return f"within {self.limit.said(self.limit.whole)}: batches of up to {self.batch_tokens:,} tokens, {layers}"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from whence.counted import counted
 from whence.jobs.check.findings import read_checks
 from whence.jobs.explain import in_float32
 from whence.jobs.filter_setting import BIAS
@@ -52,8 +53,9 @@ def report_data(run: Run) -> ReportData:
         questions=questions,
         matrices=matrices_of(run.documents / run.train_size, run.questions, corpus.groupings),
         sentence=(
-            f"{METHODS[session.method]} influence of {scored}{store.documents:,} training documents "
-            f"({store.sequences:,} sequences) on the answers of {name}, over {coverage.share:.0%} of its parameters."
+            f"{METHODS[session.method]} influence of {scored}{counted(store.documents, 'training document')} "
+            f"({counted(store.sequences, 'sequence')}) on the answers of {name}, over {coverage.tracked} of "
+            "its parameters."
         ),
         method={
             **{key: value for key, value in asdict(settings).items() if value is not None},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from whence.counted import counted
 from whence.curvature import Curvature, Damping
 from whence.layers.coverage import Coverage
 from whence.report.trust import CoverageRow
@@ -74,5 +75,5 @@ def versions(device: torch.device | None = None) -> dict[str, str]:
     return {
         "whence": __version__,
         "torch": str(torch.__version__),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads{where}",
+        "machine": f"{platform.machine()}, {counted(torch.get_num_threads(), 'thread')}{where}",
     }

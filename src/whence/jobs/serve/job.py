@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from whence.counted import counted
 from whence.errors import InvalidSetting
 from whence.jobs.serve.handler import Server
 from whence.jobs.serve.listing import runs_below
@@ -33,8 +34,7 @@ class Explorer:
 
     def text(self) -> str:
         """What a command prints."""
-        count = len(runs_below(self.folder))
-        return f"{count} run{'' if count == 1 else 's'} in {self.folder}: {self.url}\nCtrl-C ends it."
+        return f"{counted(len(runs_below(self.folder)), 'run')} in {self.folder}: {self.url}\nCtrl-C ends it."
 
     def to_dict(self) -> dict[str, Any]:
         """The same for a machine."""

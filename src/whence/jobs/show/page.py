@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from whence.counted import counted
 from whence.jobs.show.documents import ShownDocument
 from whence.jobs.show.layers import ShownLayers
 from whence.jobs.show.state import Done
@@ -77,7 +78,7 @@ def _legend(coloured: bool) -> Text:
 
 def _document(document: ShownDocument, coloured: bool) -> Iterator[Text]:
     count, scored = len(document.tokens), sum(document.scored)
-    says = f"{count:,} token{'' if count == 1 else 's'}, " + (f"{scored:,} scored" if scored else "nothing scored")
+    says = f"{counted(count, 'token')}, " + (f"{scored:,} scored" if scored else "nothing scored")
     title = Text(visible(document.name), "bold")
     title.append(f"  {says}", "" if scored else "bold red")
     if document.windows:
