@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 import yaml
@@ -17,17 +18,33 @@ from whence.cli.app import build
 
 ROOT = DOCS.parent
 PAGES = sorted(DOCS.rglob("*.md"))
-TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+VALIDATE = DOCS / "validate.md"
+RUN = [*sorted((DOCS / "tutorials").glob("*.md")), VALIDATE]
 
 
 def name(page):
     return page.relative_to(DOCS).as_posix()
 
 
-@pytest.mark.parametrize("page", TUTORIALS, ids=name)
-def test_a_tutorial_runs_as_it_is_written(page, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", RUN, ids=name)
+def test_a_page_runs_as_it_is_written(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))  # where a reader's own modules lie
     execute(page)
+
+
+def test_every_recipe_that_is_shown_is_read_and_every_key_is_explained(tmp_path):
+    from whence.evaluate.training import Recipe
+    from whence.jobs.protocol import Protocol
+
+    text = VALIDATE.read_text(encoding="utf-8")
+    shown = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    for recipe in shown:
+        (tmp_path / "recipe.toml").write_text(recipe)
+        Protocol.read(tmp_path / "recipe.toml")
+    keys = {field.name for of in (Protocol, Recipe) for field in fields(of)} - {"recipe"}
+    assert keys <= set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert len(shown) == 2
 
 
 @pytest.mark.parametrize(

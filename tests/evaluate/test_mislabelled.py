@@ -90,5 +90,20 @@ def test_a_padded_text_classifier_is_asked_with_its_mask():
     torch.testing.assert_close(found.detach(), expected.expand(2, 4), rtol=1e-5, atol=1e-6)
 
     each = [getattr(batch, name)[:2, None] for name in TENSORS]
-    with pytest.raises(ModelError, match="cannot be mapped"):
-        mapped(lambda own, *one: example_losses(Classification(), at(model, own), Batch(*one)).sum(), stack, *each)
+    one_each = mapped(
+        lambda own, *one: example_losses(Classification(), at(model, own), Batch(*one)).sum(), stack, *each
+    )
+    torch.testing.assert_close(one_each.detach(), expected[:2], rtol=1e-5, atol=1e-6)  # its mask stops vmap
+
+
+def test_chance_in_a_forward_pass_is_refused():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), Noise())
+    batch = next(iter(TensorData(torch.randn(4, 3), torch.tensor([0, 1, 0, 1])).batches(0)))
+
+    with pytest.raises(ModelError, match="draws random numbers"):
+        mapped(lambda own: example_losses(Classification(), at(model, own), batch), stacked(parameters_of(model), 2))
+
+
+class Noise(torch.nn.Module):
+    def forward(self, x):
+        return x + torch.randn_like(x)

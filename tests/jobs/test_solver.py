@@ -15,14 +15,16 @@ import torch
 from whence.curvature.ggn import GaussNewton
 from whence.curvature.inverse import INVERSES, ConjugateGradient
 from whence.errors import InvalidSetting
+from whence.jobs.estimates import estimates
+from whence.jobs.judged import judged
 from whence.jobs.log import Log
 from whence.jobs.opened.run import Run
 from whence.jobs.plan import plan
 from whence.jobs.refine import query_vectors
 from whence.jobs.run import run
 from whence.jobs.settings import RunSettings, SolverName
-from whence.jobs.validate import estimates
 from whence.solvers.algebra import damped, residual
+from whence.world import World
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +88,10 @@ def test_parts_add_up_to_the_solved_score_also_in_a_run_opened_later(done):
         assert parts == pytest.approx(done.documents[0, document] / done.train_size, rel=1e-4)
 
 
-def test_validation_judges_the_solver(done):
-    scores, seconds = estimates(done.session, done.session.store)
+def test_validation_judges_the_solver(settings, done):
+    of = judged(done.folder, settings, Log.silent(), World())
+
+    scores, seconds = estimates(of, of.data)
 
     assert list(scores) == ["cg", "gradient dot", "cosine"] == list(seconds)
     torch.testing.assert_close(scores["cg"], done.session.scores.total, rtol=1e-3, atol=1e-5)

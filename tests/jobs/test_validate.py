@@ -12,11 +12,13 @@ from whence.errors import ArtifactError, InvalidSetting
 from whence.evaluate.examples import collect
 from whence.evaluate.training import Recipe, train
 from whence.jobs.chosen import Chosen
+from whence.jobs.estimates import estimates
+from whence.jobs.judged import judged
 from whence.jobs.log import Log
 from whence.jobs.protocol import Protocol
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
-from whence.jobs.validate import estimates, validate
+from whence.jobs.validate import validate
 from whence.jobs.validated import validated
 from whence.world import World
 
@@ -140,11 +142,11 @@ def test_a_run_without_checks_was_not_validated_and_a_broken_one_is_named(tmp_pa
 
 
 def test_scores_of_chosen_sequences_are_those_of_the_whole(settings, tmp_path):
+    of = judged(tmp_path / "run", settings, Log.silent(), World())
     session = Session(tmp_path / "run", settings, Log.silent(), World())
-    session.open()
 
-    few, _ = estimates(session, Chosen(session.store, [7, 2, 20]))
-    every, _ = estimates(session, session.store)
+    few, _ = estimates(of, Chosen(of.data, [7, 2, 20]))
+    every, _ = estimates(of, of.data)
 
     for name, values in few.items():
         torch.testing.assert_close(values, every[name][:, [7, 2, 20]], rtol=1e-4, atol=1e-6)

@@ -126,3 +126,25 @@ def digits(tmp_path):
     numbers = (numbers - numbers.mean()) / numbers.std(correction=0)
     flags = trained("digits", numbers.flatten(1), y, nn.functional.cross_entropy, tmp_path)
     return Case(tmp_path / "train-images-idx3-ubyte.gz", tmp_path / "t10k-images-idx3-ubyte.gz", flags, 5)
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """A random BERT of one block whose classes are named the other way round than their order."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "win", "cash", "see", "you"]
+    tokenizer = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=12,
+        max_position_embeddings=16, id2label={0: "spam", 1: "ham"}, label2id={"spam": 0, "ham": 1},
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertForSequenceClassification(config).save_pretrained(tmp_path / "bert")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    fast.save_pretrained(tmp_path / "bert")
+    return tmp_path / "bert"

@@ -154,25 +154,3 @@ def test_a_text_or_label_that_is_missing_is_refused_by_its_place(whence, classif
     assert done.code == 1, done.out
     assert f"{name}, {says}" in done.err
     assert "remove the row" in done.err
-
-
-@pytest.fixture
-def classifier(tmp_path):
-    """A random BERT of one block whose classes are named the other way round than their order."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
-
-    words = ["[PAD]", "[UNK]", "win", "cash", "see", "you"]
-    tokenizer = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=12,
-        max_position_embeddings=16, id2label={0: "spam", 1: "ham"}, label2id={"spam": 0, "ham": 1},
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertForSequenceClassification(config).save_pretrained(tmp_path / "bert")
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
-    fast.save_pretrained(tmp_path / "bert")
-    return tmp_path / "bert"

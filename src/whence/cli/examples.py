@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from whence.errors import WhenceError
+
 
 def _flag(text: str, shape: str | None = None) -> Parameter:
     return Parameter(help=text, metavar=shape, show_default=False, negative=())
@@ -29,6 +31,17 @@ AsIs = Annotated[
     bool, _flag("Inputs in the file's units, not brought to mean 0 and deviation 1 of the training examples")
 ]
 Each = Annotated[bool, _flag("Ask about each validation example by itself, not about their mean")]
+
+
+def is_valuation(folder: Path) -> bool:
+    """Whether a folder is one that `whence value` or `whence self --labels` made."""
+    from whence.artifacts.manifest import Manifest
+    from whence.jobs.valuation import KIND
+
+    try:
+        return Manifest.read(folder).kind == KIND
+    except WhenceError:  # whatever it is, the reader of runs says it better
+        return False
 
 
 def chosen(folder: Path, **given: Any) -> Any:

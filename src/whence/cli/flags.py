@@ -166,6 +166,17 @@ def gather(run: Path | None, file: Path | None, **flags: Any) -> tuple[Path, Run
     return run, RunSettings.build(base, given, source=str(file) if file is not None else "the command line")
 
 
+def refuse(why: str, hint: str, **given: Any) -> None:
+    """Refuse flags that mean nothing here, by name.
+
+    Raises:
+        InvalidSetting: If one of them was given.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidSetting(f"--{name.replace('_', '-')} {why}", hint=hint)
+
+
 def _pair(text: str) -> tuple[str, str]:
     role, equals, name = text.partition("=")
     if not (role and equals and name):

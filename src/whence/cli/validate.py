@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from whence.cli import flags
+from whence.cli import examples, flags
 from whence.cli.output import progress, show
 
 Check = Annotated[
@@ -15,10 +15,13 @@ Check = Annotated[
 ]
 Count = Annotated[
     int | None,
-    Parameter(help="Training sequences (pbrf, retrain), subsets (lds), random draws (removal)", metavar="INT"),
+    Parameter(
+        help="Training sequences or examples (pbrf, retrain), subsets (lds), random draws (removal)", metavar="INT"
+    ),
 ]
 RecipeFile = Annotated[
-    Path | None, Parameter(help="How the model was trained, in TOML: start = FOLDER and [recipe]", metavar="FILE")
+    Path | None,
+    Parameter(help="How the model was trained, in TOML: start = where from, and a table [recipe]", metavar="FILE"),
 ]
 
 
@@ -39,16 +42,28 @@ def validate(
 ) -> None:
     """Check a run's scores against what they approximate.
 
+    RUN is of a language model (`whence run`), and its questions are judged, or of
+    `whence value`, and it is the validation examples that were asked about.
+
     pbrf solves the proximal Bregman objective of some training sequences, near the
     model as it is. The others retrain: each sequence left out (retrain), random
     subsets (lds), each question's top share left out (removal); they need the recipe
     that trained the model. Retrained models are kept in RUN/checks and used again.
+    docs/validate.md has the recipe's keys, and what each check costs.
 
     Examples:
       whence validate pbrf runs/toy --count 25
       whence validate lds runs/toy --recipe recipe.toml
     """
-    folder, chosen = flags.gather(run, settings, query=query, ask=ask, answer=answer, solver=solver, damping=damping)
+    own = {"query": query, "ask": ask, "answer": answer, "solver": solver}
+    folder: Path = run
+    chosen: Any
+    if examples.is_valuation(run):
+        hint = "its questions are its validation examples: `whence value RUN --valid DATA` asks about others"
+        flags.refuse(f"is for runs over text, and {run} is a valuation", hint, **own, settings=settings)
+        chosen = examples.chosen(run, damping=damping)
+    else:
+        folder, chosen = flags.gather(run, settings, damping=damping, **own)
     from whence.jobs.validate import validate as job
 
     with progress() as log:

@@ -110,19 +110,26 @@ def measure(
 def mapped(function: Callable[..., Tensor], stack: Stack, *others: Any) -> Tensor:
     """The function at every member, one row each; ``others`` have the members first too.
 
+    One product for all members where `torch.func.vmap` can. Where the forward pass looks at numbers to decide what to
+    do (a transformers classifier of text does, at its mask), one member after the other: the same, and slower.
+
     Raises:
-        ModelError: If the model's forward pass looks at numbers that differ between members to decide what to do.
+        ModelError: If the forward pass draws random numbers.
     """
     try:
         return torch.func.vmap(function, randomness="error")(stack, *others)
     except RuntimeError as error:
         if "vmap" not in str(error):
             raise
-        raise ModelError(
-            f"the forward pass of this model cannot be mapped over many models or examples at once: {error}",
-            hint="it branches on values: a transformers classifier of text does so on its attention mask, and can be "
-            "retrained but not solved for (`validate pbrf`) or patched",
-        ) from error
+        if "random" in str(error):
+            raise ModelError(
+                "the forward pass of this model draws random numbers in eval mode, so that no two passes are alike",
+                hint="take what is random out of it: dropout that ignores model.eval(), noise on inputs",
+            ) from error
+    members = range(len(next(iter(stack.values()))))
+    return torch.stack(
+        [function({name: t[k] for name, t in stack.items()}, *(other[k] for other in others)) for k in members]
+    )
 
 
 def as_queries(batch: Batch) -> QueryBatch:

@@ -99,7 +99,9 @@ class Mean:
     """Those that had a value: a constant row has no correlation."""
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.interval.low:.3f}, {self.interval.high:.3f}]"
+        low, high = self.interval.low, self.interval.high
+        interval = "" if low == high else f" [{low:.3f}, {high:.3f}]"  # one query, or all alike: nothing varied
+        return f"{self.value:.3f}{interval}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON's types only; a mean over nothing is null."""
@@ -127,7 +129,7 @@ class Difference:
 
     def __str__(self) -> str:
         low, high = self.interval.low, self.interval.high
-        interval = "" if low == high else f" [{low:+.3f}, {high:+.3f}]"  # one query, or all alike: nothing varied
+        interval = "" if low == high else f" [{low:+.3f}, {high:+.3f}]"
         return f"{self.value:+.3f}{interval}, p = {self.p:.3g}"
 
     def to_dict(self) -> dict[str, Any]:

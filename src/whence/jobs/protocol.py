@@ -17,8 +17,7 @@ from whence.evaluate.examples import collect
 from whence.evaluate.models import State, parameters_of
 from whence.evaluate.retrain import Bank
 from whence.evaluate.training import Recipe
-from whence.jobs.session import Session
-from whence.models.hf import load_model
+from whence.jobs.judged import Judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +30,19 @@ class Protocol:
     """
 
     start: str
-    """Folder of the checkpoint where training began."""
+    """Where training began: the folder of a checkpoint; of a model made by a function, a safetensors file with its
+    weights at that time, or the function that gives them, ``net.py:make``."""
     recipe: Recipe
     seeds: int = 1
     """Models trained for each weighting, in orders of their own; averaged."""
     fraction: float = 0.5
-    """Of the training sequences in each subset of ``lds``."""
+    """Of the training data in each subset of ``lds``."""
     share: float = 0.01
-    """Of the training sequences left out for each question by ``removal``."""
+    """Of the training data left out for each question by ``removal``."""
 
     @classmethod
     def read(cls, path: Path) -> Protocol:
-        """A TOML file: ``start``, and a table ``[recipe]``.
+        """A TOML file: ``start``, and a table ``[recipe]`` (docs/validate.md).
 
         Raises:
             InvalidSetting: If it cannot be read, lacks one of them, or has a key that is not known.
@@ -55,9 +55,11 @@ class Protocol:
         if unknown := [key for key in values if key not in names]:
             raise InvalidSetting(f'{path}: unknown setting "{unknown[0]}"', hint=f"there are {', '.join(names)}")
         if "start" not in values or not isinstance(values.get("recipe"), dict):
-            raise InvalidSetting(f"{path} needs start = FOLDER and a table [recipe]", hint=HINT)
+            raise InvalidSetting(f"{path} needs start = … and a table [recipe]", hint=HINT)
         recipe = Recipe.of(values.pop("recipe"), source=f"{path}, [recipe]")
         made = cls(recipe=recipe, **values)
+        if not isinstance(made.start, str):
+            raise InvalidSetting(f"{path}: start must name a folder or a file, not {made.start!r}", hint=HINT)
         if not (isinstance(made.seeds, int) and made.seeds >= 1 and 0 < made.fraction < 1 and 0 < made.share < 1):
             raise InvalidSetting(f"{path}: seeds must be at least 1, fraction and share between 0 and 1")
         return made
@@ -68,38 +70,35 @@ FAR = 0.05
 HINT = 'start = "models/untrained" and, under [recipe], learning_rate, epochs, batch_size and what else was used'
 
 
-def bank_of(session: Session, protocol: Protocol, *, warm: bool = False) -> Bank:
+def bank_of(of: Judged, protocol: Protocol, *, warm: bool = False) -> Bank:
     """Retrained models in RUN/checks, by recipe and start; a warm start goes on from the run's own model."""
-    settings = session.settings
-    device = str(next(session.model.parameters()).device)
-    start = parameters_of(session.model)
+    start = parameters_of(of.model)
     if not warm:
-        before = load_model(protocol.start, dtype=settings.dtype, attention=settings.attention, device=device)
-        start = _same_shape(parameters_of(before), start, protocol.start)
+        start = _same_shape(parameters_of(of.start(protocol.start)), start, protocol.start)
     name = settings_fingerprint({**protocol.recipe.settings, "start": tensors_fingerprint(start)})[:12]
     return Bank(
-        session.model,
-        session.task,
-        collect(session.store),
+        of.model,
+        of.task,
+        collect(of.data),
         protocol.recipe,
         start=lambda _: start,
-        folder=session.folder / "checks" / f"models-{name}",
-        progress=partial(session.log.step, "retrain from the model" if warm else "retrain"),
+        folder=of.folder / "checks" / f"models-{name}",
+        progress=partial(of.log.step, "retrain from the model" if warm else "retrain"),
     )
 
 
-def _same_shape(start: State, own: State, folder: str) -> dict[str, Tensor]:
+def _same_shape(start: State, own: State, named: str) -> dict[str, Tensor]:
     if {name: t.shape for name, t in start.items()} != {name: t.shape for name, t in own.items()}:
         raise InvalidSetting(
-            f"the checkpoint in {folder} has other parameters than the run's model",
+            f"{named} has other parameters than the run's model",
             hint="start is where the training of this very model began",
         )
     return dict(start)
 
 
-def described(bank: Bank, session: Session, protocol: Protocol) -> dict[str, Any]:
+def described(bank: Bank, of: Judged, protocol: Protocol) -> dict[str, Any]:
     """The protocol, and how near retraining on everything comes to the run's own model."""
-    own, start = parameters_of(session.model), bank.start(0) if bank.start else {}
+    own, start = parameters_of(of.model), bank.start(0) if bank.start else {}
     again = bank.models(bank.everything)
 
     def distance(state: Callable[[str], Tensor]) -> float:

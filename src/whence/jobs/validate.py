@@ -1,4 +1,4 @@
-"""Validate a run: its scores against what they approximate, for its own model, data and questions.
+"""Validate a run or a valuation: its scores against what they approximate, for its own model, data and questions.
 
     pbrf      the proximal Bregman response of some training sequences     needs nothing beside the run
     retrain   leaving each of them out: retrained, warm start, … five gaps  needs the training recipe
@@ -6,14 +6,14 @@
     removal   each question's top share left out, beside a random one       needs the training recipe
 
 Results lie in RUN/checks as JSON; retrained models too, and are used again by every check of the same recipe.
-The run's own estimator is always judged beside gradient dot product and cosine.
+The run's own estimator is always judged beside gradient dot product and cosine. Of a valuation, training examples take
+the place of sequences, and its validation examples that of questions.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from whence.artifacts.atomic import write_text
-from whence.curvature import Curvature
+from whence.counted import counted
 from whence.errors import InvalidSetting
 from whence.evaluate.decomposition import decompose, ladder
 from whence.evaluate.lds import lds
@@ -32,18 +32,13 @@ from whence.evaluate.pbrf import Responses, pbrf
 from whence.evaluate.proximal import Objective
 from whence.evaluate.removal import removal
 from whence.evaluate.statistics import mean_over_queries, pearson, spearman
-from whence.influence.query import Queries
 from whence.jobs.chosen import Chosen
-from whence.jobs.fit import fit
+from whence.jobs.estimates import estimates, linearised, whole
+from whence.jobs.judged import Judged, judged
 from whence.jobs.log import Log
 from whence.jobs.protocol import HINT, Protocol, bank_of, described, note_on
-from whence.jobs.query import query_gradients
-from whence.jobs.refine import make_inverse, refined_queries
-from whence.jobs.score import score, self_influence
-from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
-from whence.jobs.solved import few_batches, solve
-from whence.types import Data
+from whence.jobs.valuation import ValueSettings
 from whence.world import World
 
 Check = Literal["pbrf", "retrain", "lds", "removal"]
@@ -71,7 +66,7 @@ class Validation:
 
 def validate(
     folder: Path | str,
-    settings: RunSettings,
+    settings: RunSettings | ValueSettings,
     check: Check,
     *,
     count: int | None = None,
@@ -79,9 +74,10 @@ def validate(
     log: Log | None = None,
     world: World | None = None,
 ) -> Validation:
-    """Run one check on a run's questions.
+    """Run one check on the questions of a run or of a valuation.
 
     Args:
+        settings: Of a run over text, or of a valuation: they say what the folder is.
         count: Training sequences (``pbrf``, ``retrain``), subsets (``lds``) or random draws (``removal``).
         recipe: A `Protocol` file; every check but ``pbrf`` needs one.
 
@@ -95,7 +91,26 @@ def validate(
         need = "solves near the run's own model and retrains nothing" if recipe else "retrains models"
         hint = "leave --recipe out" if recipe else f"give --recipe FILE.toml with {HINT}"
         raise InvalidSetting(f"{check} {need}", hint=hint)
-    if recipe is not None and settings.adapter is not None:
+    if isinstance(settings, RunSettings):
+        _refuse_what_cannot_be_judged(settings, check)
+    count = COUNTS[check] if count is None else count
+    if count < 2:
+        raise InvalidSetting(f"{count} are too few to correlate", hint="give --count 2 or more")
+    protocol = None if recipe is None else Protocol.read(recipe)
+    of = judged(Path(folder), settings, log, world)
+    if protocol is None:
+        found, lines = _pbrf(of, count)
+    else:
+        found, lines = {"retrain": _retrain, "lds": _lds, "removal": _removal}[check](of, protocol, count)
+    told = {"check": check, "method": of.method, "damping": str(of.curvature.damping), "questions": of.questions}
+    result = {**told, **found}
+    path = of.folder / "checks" / f"{check}.json"
+    write_text(path, json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return Validation(check, path, _plain(result), tuple(lines))
+
+
+def _refuse_what_cannot_be_judged(settings: RunSettings, check: Check) -> None:
+    if settings.adapter is not None and check != "pbrf":
         raise InvalidSetting(
             f"{check} retrains whole models, and this run's training was of an adapter", hint="`validate pbrf` does not"
         )
@@ -103,30 +118,15 @@ def validate(
         raise InvalidSetting(
             "gradients without curvature have no damping, and so no proximal objective", hint="validate an ekfac run"
         )
-    count = COUNTS[check] if count is None else count
-    if count < 2:
-        raise InvalidSetting(f"{count} are too few to correlate", hint="give --count 2 or more")
-    protocol = None if recipe is None else Protocol.read(recipe)
-    session = Session(Path(folder), settings, log, world)
-    _ = session.parts
-    session.open()
-    if protocol is None:
-        found, lines = _pbrf(session, count)
-    else:
-        found, lines = {"retrain": _retrain, "lds": _lds, "removal": _removal}[check](session, protocol, count)
-    of = {"method": session.method, "damping": str(session.curvature.damping)}
-    result = {"check": check, **of, "questions": session.questions_digest, **found}
-    path = session.folder / "checks" / f"{check}.json"
-    write_text(path, json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    return Validation(check, path, _plain(result), tuple(lines))
 
 
-def _pbrf(session: Session, count: int) -> tuple[dict[str, Any], list[str]]:
-    points = _drawn(session, count)
-    truth = _solve(session, points)
-    scores, seconds = estimates(session, Chosen(session.store, points))
+def _pbrf(of: Judged, count: int) -> tuple[dict[str, Any], list[str]]:
+    points = _drawn(of, count)
+    truth = _solve(of, points)
+    scores, seconds = estimates(of, Chosen(of.data, points))
     agreement = {name: _agreement(values, truth.response) for name, values in scores.items()}
-    lines = [f"against the proximal Bregman response of {len(points)} sequences, {len(truth.response)} questions"]
+    asked = counted(len(truth.response), "question")
+    lines = [f"against the proximal Bregman response of {len(points)} {of.unit}, {asked}"]
     lines += _table(agreement, seconds | {"pbrf": truth.seconds})
     if not truth.converged:
         lines.append(
@@ -137,114 +137,75 @@ def _pbrf(session: Session, count: int) -> tuple[dict[str, Any], list[str]]:
     return found, lines
 
 
-def _retrain(session: Session, protocol: Protocol, count: int) -> tuple[dict[str, Any], list[str]]:
-    points, n = _drawn(session, count), session.store.sequences
-    cold, warm = bank_of(session, protocol), bank_of(session, protocol, warm=True)
-    solves = {name: _solve(session, points, objective=name, epsilon=1 / n) for name in ("loss", "bregman")}
-    linearised, report = _linearised(session, Chosen(session.store, points))
-    scores, seconds = estimates(session, Chosen(session.store, points))
-    whole = {name: _spread(values, points, n) for name, values in (scores | {"linearised": linearised}).items()}
-    own = session.method
-    seeds = range(protocol.seeds)
-    rungs = ladder(
-        cold, warm, solves["loss"], solves["bregman"], whole["linearised"], whole[own], session.parts, seeds=seeds
-    )
+def _retrain(of: Judged, protocol: Protocol, count: int) -> tuple[dict[str, Any], list[str]]:
+    points, n = _drawn(of, count), of.data.sequences
+    cold, warm = bank_of(of, protocol), bank_of(of, protocol, warm=True)
+    solves = {name: _solve(of, points, objective=name, epsilon=1 / n) for name in ("loss", "bregman")}
+    linear, report = linearised(of, Chosen(of.data, points))
+    scores, seconds = estimates(of, Chosen(of.data, points))
+    spread = {name: _spread(values, points, n) for name, values in (scores | {"linearised": linear}).items()}
+    two = spread["linearised"], spread[of.method]
+    rungs = ladder(cold, warm, solves["loss"], solves["bregman"], *two, of.parts, seeds=range(protocol.seeds))
     steps = decompose(rungs)
     agreement = {name: _agreement(values, -rungs["retrained"]) for name, values in scores.items()}
-    lines = [f"leaving out each of {len(points)} sequences", *_table(agreement, seconds), "", *steps.lines()]
+    lines = [f"leaving out each of {len(points)} {of.unit}", *_table(agreement, seconds), "", *steps.lines()]
     found = {
         "agreement": agreement,
         "points": points,
         "decomposition": steps.to_dict(),
         "linearised": report,
         "solves": {name: solve.to_dict() for name, solve in solves.items()},
-        **described(cold, session, protocol),
+        **described(cold, of, protocol),
     }
     return found, lines + note_on(found)
 
 
-def _lds(session: Session, protocol: Protocol, count: int) -> tuple[dict[str, Any], list[str]]:
-    bank = bank_of(session, protocol)
-    scores, seconds = estimates(session, session.store)
-    result = lds(scores, bank, session.parts, count=count, fraction=protocol.fraction, seeds=protocol.seeds)
-    found = {**result.to_dict(), "seconds": seconds, **described(bank, session, protocol)}
+def _lds(of: Judged, protocol: Protocol, count: int) -> tuple[dict[str, Any], list[str]]:
+    bank = bank_of(of, protocol)
+    scores, seconds = estimates(of, of.data)
+    result = lds(scores, bank, of.parts, count=count, fraction=protocol.fraction, seeds=protocol.seeds)
+    found = {**result.to_dict(), "seconds": seconds, **described(bank, of, protocol)}
     return found, result.lines() + note_on(found)
 
 
-def _removal(session: Session, protocol: Protocol, count: int) -> tuple[dict[str, Any], list[str]]:
-    bank = bank_of(session, protocol)
-    scores, seconds = estimates(session, session.store)
-    result = removal(scores, bank, session.parts, share=protocol.share, draws=count, seeds=protocol.seeds)
-    found = {**result.to_dict(), "seconds": seconds, **described(bank, session, protocol)}
+def _removal(of: Judged, protocol: Protocol, count: int) -> tuple[dict[str, Any], list[str]]:
+    bank = bank_of(of, protocol)
+    scores, seconds = estimates(of, of.data)
+    result = removal(scores, bank, of.parts, share=protocol.share, draws=count, seeds=protocol.seeds)
+    found = {**result.to_dict(), "seconds": seconds, **described(bank, of, protocol)}
     return found, result.lines() + note_on(found)
 
 
-def estimates(session: Session, data: Data) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Raw scores ``[q n]`` of the run's own estimator, gradient dot product and cosine, and seconds of each."""
-    model, task, parts = session.model, session.task, session.parts
-
-    def asked(curvature: Curvature) -> Queries:
-        return query_gradients(curvature, model, parts, task=task, rank="full")
-
-    def scored(curvature: Curvature, queries: Queries) -> Tensor:
-        found = score(curvature, queries, data, model=model, task=task)
-        assert found is not None
-        return found.total
-
-    fitted = session.settings.solver == "fitted"
-    own, seconds_own = _timed(
-        lambda: scored(session.curvature, asked(session.curvature) if fitted else solve(session)[0])
-    )
-    layers = session.settings.layers
-    plain = fit(model, data, task=task, layers=layers, curvature="identity")
-    dot, seconds_dot = _timed(lambda: scored(plain, asked(plain)))
-    norms, seconds_norms = _timed(lambda: self_influence(plain, data, model=model, task=task))
-    assert norms is not None
-    name = session.method
-    scores = {name: own, "gradient dot": dot, "cosine": dot / norms.sqrt().clamp_min(1e-30)}  # a row's scale is free
-    return scores, {name: seconds_own, "gradient dot": seconds_dot, "cosine": seconds_dot + seconds_norms}
-
-
-def _drawn(session: Session, count: int) -> list[int]:
-    """Training sequences, drawn with the run's seed."""
-    total = session.store.sequences
+def _drawn(of: Judged, count: int) -> list[int]:
+    """Of the training data, drawn with the run's seed."""
+    total = of.data.sequences
     if count > total:
-        raise InvalidSetting(f"{count} sequences were asked for, and there are {total}", hint="lower --count")
-    draw = np.random.default_rng(session.settings.seed)
+        raise InvalidSetting(f"{count} {of.unit} were asked for, and there are {total}", hint="lower --count")
+    draw = np.random.default_rng(of.seed)
     return sorted(int(one) for one in draw.choice(total, count, replace=False))
 
 
 def _solve(
-    session: Session, points: Sequence[int], *, objective: Objective = "bregman", epsilon: float | None = None
+    of: Judged, points: Sequence[int], *, objective: Objective = "bregman", epsilon: float | None = None
 ) -> Responses:
-    curvature = session.curvature
+    curvature = of.curvature
     return pbrf(
-        session.model,
-        curvature.tracked(session.model),
+        of.model,
+        curvature.tracked(of.model),
         curvature.dampings,
-        few_batches(session),
-        session.task,
-        session.parts,
+        whole(of),
+        of.task,
+        of.parts,
         points,
         inverse=curvature,
         epsilon=epsilon,
         objective=objective,
-        progress=partial(session.log.step, f"solve: {objective}"),
+        progress=partial(of.log.step, f"solve: {objective}"),
     )
 
 
-def _linearised(session: Session, data: Data) -> tuple[Tensor, list[str]]:
-    """Scores by conjugate gradient on the exact Gauss-Newton matrix, and how well it was solved."""
-    curvature, model, task = session.curvature, session.model, session.task
-    inverse = make_inverse("cg", curvature, model, task=task, data=few_batches(session))
-    queries, reports = refined_queries(inverse, curvature, model, session.parts, task=task, rank="full")
-    found = score(curvature, queries, data, model=model, task=task)
-    assert found is not None
-    return found.total, [str(report) for report in reports]
-
-
 def _agreement(scores: Tensor, truth: Tensor) -> dict[str, Any]:
-    """Pearson and Spearman over training sequences, a question, and averaged over questions."""
+    """Pearson and Spearman over training examples, a question, and averaged over questions."""
     a, b = scores.double().cpu().numpy(), truth.double().cpu().numpy()
     found = {"pearson": pearson(a, b), "spearman": spearman(a, b)}
     return {
@@ -264,7 +225,8 @@ def _table(agreement: Mapping[str, Any], seconds: Mapping[str, float]) -> list[s
 def _cell(mean: Mapping[str, Any]) -> str:
     if mean["value"] is None:
         return "none"
-    return f"{mean['value']:.3f} [{mean['interval']['low']:.3f}, {mean['interval']['high']:.3f}]"
+    low, high = mean["interval"]["low"], mean["interval"]["high"]
+    return f"{mean['value']:.3f}" + ("" if low == high else f" [{low:.3f}, {high:.3f}]")  # nothing varied
 
 
 def _spread(values: Tensor, points: Sequence[int], count: int) -> Tensor:
@@ -275,11 +237,6 @@ def _spread(values: Tensor, points: Sequence[int], count: int) -> Tensor:
 
 def _lists(scores: Mapping[str, Tensor]) -> dict[str, Any]:
     return {name: values.tolist() for name, values in scores.items()}
-
-
-def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    began = time.perf_counter()
-    return call(), time.perf_counter() - began
 
 
 def _plain(value: Any) -> Any:

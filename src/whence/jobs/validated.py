@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from whence.counted import counted
 from whence.errors import ArtifactError
@@ -68,12 +68,15 @@ class Validated:
         return f"{self.measure}: {', '.join(map(str, self.rows))}"
 
 
-def validated(folder: Path, *, damping: str, questions: str) -> list[Validated]:
+def validated(
+    folder: Path, *, damping: str, questions: str, unit: Literal["sequences", "examples"] = "sequences"
+) -> list[Validated]:
     """Every check in RUN/checks, in the order in which `whence validate` lists them.
 
     Args:
         damping: The rule of the report that asks, and ``questions`` the digest of its questions: a check that was
             made with others says so in its notes.
+        unit: What the training data consist of, in words.
 
     Raises:
         ArtifactError: If a file there is not a check's.
@@ -85,7 +88,7 @@ def validated(folder: Path, *, damping: str, questions: str) -> list[Validated]:
             continue
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
-            text, measure, rows, notes = read(result)
+            text, measure, rows, notes = read(result, unit)
             notes = [*_other(result, damping, questions), *notes]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             hint = f"delete it, or run `whence validate {check}` again"
@@ -97,38 +100,38 @@ def validated(folder: Path, *, damping: str, questions: str) -> list[Validated]:
 Read = tuple[str, str, list[Measured], list[str]]
 
 
-def _pbrf(result: Mapping[str, Any]) -> Read:
+def _pbrf(result: Mapping[str, Any], unit: str) -> Read:
     solved = result["pbrf"]
     points, questions = len(solved["points"]), len(solved["response"])
-    text = f"The proximal Bregman response of {points:,} training sequences, {counted(questions, 'question')}."
+    text = f"The proximal Bregman response of {points:,} training {unit}, {counted(questions, 'question')}."
     short = [] if solved["gradient_norm"]["converged"] else ["Not every solve reached the gradient norm asked for."]
     return text, "Pearson correlation", _agreement(result), short
 
 
-def _retrain(result: Mapping[str, Any]) -> Read:
-    text = f"Retraining without each of {len(result['points']):,} training sequences."
+def _retrain(result: Mapping[str, Any], unit: str) -> Read:
+    text = f"Retraining without each of {len(result['points']):,} training {unit}."
     return text, "Pearson correlation", _agreement(result), _apart(result)
 
 
-def _lds(result: Mapping[str, Any]) -> Read:
+def _lds(result: Mapping[str, Any], unit: str) -> Read:
     of = result["settings"]
     text = (
-        f"Retraining on {of['subsets']:,} random subsets of {of['fraction']:.0%} of the training sequences "
+        f"Retraining on {of['subsets']:,} random subsets of {of['fraction']:.0%} of the training {unit} "
         f"({counted(of['seeds'], 'seed')} each): the linear datamodeling score."
     )
     return text, "Spearman correlation", list(_means(result["lds"])), _apart(result)
 
 
-def _removal(result: Mapping[str, Any]) -> Read:
-    of = result["settings"]
+def _removal(result: Mapping[str, Any], unit: str) -> Read:
+    of, asked = result["settings"], "on the answer" if unit == "sequences" else "asked about"
     text = (
-        f"Retraining without each question's top {of['removed']:,} of {of['examples']:,} training sequences, beside "
-        f"{of['random draws']:,} random removals: how much the loss on the answer rises above those."
+        f"Retraining without each question's top {of['removed']:,} of {of['examples']:,} training {unit}, beside "
+        f"{of['random draws']:,} random removals: how much the loss {asked} rises above those."
     )
     return text, "nats", list(_means(result["above_random"])), _apart(result)
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any]], Read]] = {
+_READERS: dict[str, Callable[[Mapping[str, Any], str], Read]] = {
     "pbrf": _pbrf,
     "retrain": _retrain,
     "lds": _lds,
@@ -143,8 +146,10 @@ def _agreement(result: Mapping[str, Any]) -> list[Measured]:
 def _means(means: Mapping[str, Any]) -> Iterator[Measured]:
     """The run's own estimator comes first, as `jobs.validate` writes it."""
     for name, mean in means.items():
-        interval = mean["interval"] or {"low": None, "high": None}
-        yield Measured(name, mean["value"], interval["low"], interval["high"])
+        interval = mean["interval"]
+        ends = (None, None) if interval is None or interval["low"] == interval["high"] else interval.values()
+        low, high, *_ = ends
+        yield Measured(name, mean["value"], low, high)
 
 
 def _other(result: Mapping[str, Any], damping: str, questions: str) -> list[str]:

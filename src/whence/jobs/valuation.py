@@ -6,6 +6,7 @@ OUT/  manifest.json  settings.toml  events.jsonl
       self/<damping>/       influence of each example on itself, under the given and the suggested label
       values.csv  values.json  report.html         of `whence value`
           suspects.csv  suspects.json  suspects.html   of `whence self --labels`
+      checks/               of `whence validate`
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from whence.artifacts.manifest import Manifest
 from whence.counted import counted
 from whence.curvature import Curvature
 from whence.data.examples import Examples, Reading, read_examples
+from whence.data.queries import QueryBatch
 from whence.errors import InvalidSetting
 from whence.jobs.fit import fit
 from whence.jobs.log import Log
-from whence.jobs.value import Suspects, Values, agreement, predictions, suspects, value
+from whence.jobs.value import Suspects, Values, agreement, predictions, suspects, validation_queries, value
 from whence.models.hf import load_classifier, load_tokenizer
 from whence.models.own import is_own, load_own
 from whence.tasks import Classification, Regression
@@ -188,7 +190,9 @@ class Valuation:
             InvalidSetting: If there are none, or too many to be asked about one by one.
         """
         if self.settings.valid is None:
-            raise InvalidSetting("nothing says which validation examples to use", hint="give --valid")
+            raise InvalidSetting(
+                "nothing says which validation examples to use", hint="name them: `whence value RUN --valid DATA`"
+            )
         found = read_examples(self.settings.valid, self.reading.like(self.train))
         if self.settings.each and len(found) > MOST_EACH:
             raise InvalidSetting(
@@ -197,6 +201,16 @@ class Valuation:
             )
         self.log.note(str(found))
         return found
+
+    @cached_property
+    def parts(self) -> list[QueryBatch]:
+        """The validation set as one query, or each example of it."""
+        return validation_queries(self.valid.data, each=self.settings.each)
+
+    @property
+    def questions_digest(self) -> str:
+        """A digest of what is asked, however it is damped."""
+        return settings_fingerprint({"valid": self.valid.data.fingerprint, "each": self.settings.each})[:12]
 
     @cached_property
     def values(self) -> Values:

@@ -113,8 +113,13 @@ def _kept_queries(
 
 
 def _queries(curvature: Curvature, valid: Data, model: nn.Module, task: OutputTask, each: bool) -> Queries:
+    return query_gradients(curvature, model, validation_queries(valid, each=each), task=task)
+
+
+def validation_queries(valid: Data, *, each: bool) -> list[QueryBatch]:
+    """The mean of a validation set as one query, or each of its examples as a query of its own."""
     weight = 1.0 if each else 1.0 / valid.sequences
-    parts = [
+    return [
         QueryBatch(
             batch,
             batch.ids.cpu() if each else torch.zeros(len(batch), dtype=torch.int64),
@@ -123,7 +128,6 @@ def _queries(curvature: Curvature, valid: Data, model: nn.Module, task: OutputTa
         for unit in valid.units
         for batch in valid.batches(unit.number)
     ]
-    return query_gradients(curvature, model, parts, task=task)
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ from torch import Tensor
 from whence.artifacts.atomic import write_text
 from whence.counted import counted
 from whence.data.examples import Examples
-from whence.jobs.report.provenance import coverage_rows, damping_in_words, versions
+from whence.jobs.report.provenance import coverage_rows, damping_in_words, validations, versions
 from whence.jobs.valuation import Valuation, ValueSettings
 from whence.jobs.value import agreement, predictions
 from whence.layers.select import named
 from whence.report.gallery import Card, Gallery, Ranking, render_gallery
 from whence.report.numbers import percent
 from whence.report.png import data_uri
+from whence.report.trust import Validation
 
 SMALL = 64
 """Pictures below so many pixels a side are drawn with their pixels as squares."""
@@ -125,6 +126,7 @@ def gallery(run: Valuation, *, labels: bool) -> Gallery:
         columns=train.columns[:MOST_COLUMNS],
         quantity=not train.classes,
         facts=_facts(run, labels=labels),
+        validations=[] if labels else _validations(run),
         coverage=coverage_rows(coverage),
         notes=[*run.curvature.notes, *coverage.notes, *_left_out(train)],
         warnings=run.warnings,
@@ -151,6 +153,11 @@ def _rankings(run: Valuation) -> list[Ranking]:
         asked = _card(valid, query, said, loss) if run.settings.each or len(valid) == 1 else None
         rankings.append(Ranking(question=question, loss=loss, asked=asked, helpful=helpful, harmful=harmful))
     return rankings
+
+
+def _validations(run: Valuation) -> list[Validation]:
+    """Checks are of the influence on the validation loss; self-influence is judged by none."""
+    return validations(run.folder, damping=run.damping, questions=run.questions_digest, unit="examples")
 
 
 def _suspects(run: Valuation) -> list[Card]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from whence.report.html import _day, _flat, environment, policy, read_asset
 from whence.report.numbers import largest
-from whence.report.trust import CoverageRow
+from whence.report.trust import CoverageRow, Validation
 
 STYLES = (
     "base.css",
@@ -93,6 +93,8 @@ class Gallery:
     """Whether the target is a quantity rather than a class."""
     facts: Sequence[tuple[str, str, str]] = ()
     """Name, value, meaning."""
+    validations: Sequence[Validation] = ()
+    """What the rankings were held against."""
     coverage: Sequence[CoverageRow] = ()
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()

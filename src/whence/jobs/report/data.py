@@ -14,15 +14,14 @@ from whence.jobs.filter_setting import BIAS
 from whence.jobs.log import Log
 from whence.jobs.report.corpus import Corpus
 from whence.jobs.report.planted import Planted
-from whence.jobs.report.provenance import coverage_rows, damping_in_words, model_name, portable, versions
+from whence.jobs.report.provenance import coverage_rows, damping_in_words, model_name, portable, validations, versions
 from whence.jobs.report.question import told
 from whence.jobs.report.shapes import matrices_of
 from whence.jobs.solved import METHODS
 from whence.jobs.stream import device_of
-from whence.jobs.validated import validated
 from whence.layers.select import named
 from whence.report.model import ReportData
-from whence.report.trust import CheckRow, Trust, Validation
+from whence.report.trust import CheckRow, Trust
 
 if TYPE_CHECKING:
     from whence.jobs.opened import Run
@@ -82,22 +81,12 @@ def report_data(run: Run) -> ReportData:
 def _trust(run: Run, corpus: Corpus, noise: list[str]) -> Trust:
     session = run.session
     settings, store, curvature = session.settings, session.store, session.curvature
-    validations = validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest)
     checks = read_checks(run.folder)
     return Trust(
         dtype=settings.dtype,
         damping=damping_in_words(curvature),
         noise=_sentence(noise[0].removeprefix(_NOISE)) if noise else "",
-        validations=[
-            Validation(
-                name=one.check,
-                text=one.text,
-                measure=one.measure,
-                figures=[str(row) for row in one.rows],
-                notes=list(one.notes),
-            )
-            for one in validations
-        ],
+        validations=validations(run.folder, damping=str(curvature.damping), questions=session.questions_digest),
         checks=[
             CheckRow(name=row.name, verdict=row.verdict, text=row.text, advice=row.advice or "")
             for row in (() if checks is None else checks.rows)

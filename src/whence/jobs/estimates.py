@@ -1,0 +1,55 @@
+"""Scores of several methods for one model, its data and its questions: what the checks compare with the truth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from whence.curvature import Curvature
+from whence.influence.query import Queries
+from whence.jobs.chosen import Chosen
+from whence.jobs.fit import fit
+from whence.jobs.judged import Judged
+from whence.jobs.refine import make_inverse, refined_queries
+from whence.jobs.score import score, self_influence
+from whence.types import Data
+
+
+def estimates(judged: Judged, data: Data) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Raw scores ``[q n]`` of the judged estimator, gradient dot product and cosine, and seconds of each."""
+    model, task, name = judged.model, judged.task, judged.method
+    own, seconds_own = _timed(lambda: _scored(judged, judged.curvature, judged.directions(), data))
+    layers = list(judged.curvature.blocks)
+    plain = fit(model, data, task=task, layers=layers, params=judged.params, curvature="identity")
+    dot, seconds_dot = _timed(lambda: _scored(judged, plain, judged.asked(plain), data))
+    norms, seconds_norms = _timed(lambda: self_influence(plain, data, model=model, task=task))
+    assert norms is not None
+    scores = {name: own, "gradient dot": dot, "cosine": dot / norms.sqrt().clamp_min(1e-30)}  # a row's scale is free
+    return scores, {name: seconds_own, "gradient dot": seconds_dot, "cosine": seconds_dot + seconds_norms}
+
+
+def linearised(judged: Judged, data: Data) -> tuple[Tensor, list[str]]:
+    """Scores by conjugate gradient on the exact Gauss-Newton matrix, and how well it was solved."""
+    curvature, model, task = judged.curvature, judged.model, judged.task
+    inverse = make_inverse("cg", curvature, model, task=task, data=whole(judged))
+    queries, reports = refined_queries(inverse, curvature, model, judged.parts, task=task, rank="full")
+    return _scored(judged, curvature, queries, data), [str(report) for report in reports]
+
+
+def whole(judged: Judged) -> Chosen:
+    """All the training data in as few batches as may be: work units would cut a small run into crumbs."""
+    return Chosen(judged.data, range(judged.data.sequences))
+
+
+def _scored(judged: Judged, curvature: Curvature, queries: Queries, data: Data) -> Tensor:
+    found = score(curvature, queries, data, model=judged.model, task=judged.task)
+    assert found is not None
+    return found.total
+
+
+def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    began = time.perf_counter()
+    return call(), time.perf_counter() - began
