@@ -59,6 +59,22 @@ def test_a_contrastive_question_is_the_difference_of_its_parts(settings, done, t
     assert np.allclose(apart.documents[0] - apart.documents[1], done.documents[2], rtol=1e-3, atol=1e-3)
 
 
+def test_sizes_out_of_range_are_said_on_the_terminal_as_in_the_report(settings, done):
+    """Where next to nothing is damped, a copy would make an answer likelier than certain."""
+    far = run(done.folder, replace(settings, damping="abs:1e-7"))
+    near = run(done.folder, replace(settings, damping=1e4), stop_after="score")
+
+    told = far.to_dict()["questions"]
+    assert told[0]["out_of_range"] > 0 == told[2]["out_of_range"]  # a difference of two has no ceiling
+    assert told[0]["out_of_range"] == int((far.documents[0] / far.train_size > -far.answers.measurement[0]).sum())
+    assert far.text().count("read these as a ranking, their size is out of range: log p(answer) is") == sum(
+        one["out_of_range"] > 0 for one in told
+    )
+    assert "The sizes here are out of range" in far.report.read_text()
+    assert "ranking" not in near.text()
+    assert [one["out_of_range"] for one in near.to_dict()["questions"]] == [0, 0, 0]
+
+
 def test_a_document_of_several_windows_is_their_sum(done):
     store = done.session.store
     windows = store.sequences_of(23)

@@ -133,7 +133,7 @@ def test_refusals_leave_nothing_behind(tmp_path):
             attempt()
     lines = path.read_text().splitlines()
     changed = [*lines[:3], lines[3].replace("line", "other"), lines[4]]
-    for text, words in ((changed, "line 4 is not what was scored"), (lines[:-1], "1 rows fewer than were scored")):
+    for text, words in ((changed, "line 4 is not what was scored"), (lines[:-1], "1 row fewer than were scored")):
         path.write_text("\n".join(text) + "\n")
         with pytest.raises(DataError, match=words):
             write_data(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.cli.conftest import whence  # noqa: F401 (a fixture)
+from tests.cli.conftest import basics, checkpoint, corpus, whence  # noqa: F401 (fixtures)
 from torch import nn
 
 NET = """

@@ -95,6 +95,68 @@ def test_suspects_and_values_share_a_folder(whence, digits, tmp_path):
     assert digits.flipped in first
 
 
+@pytest.mark.parametrize("top", [3, 15])
+def test_as_many_lines_are_printed_as_top_asks_for(whence, table, tmp_path, top):
+    values = whence("value", tmp_path / "o", *table.flags, "--train", table.train, "--valid", table.valid, "--top", top)
+    rows = [float(row["raw"]) for row in read(tmp_path / "o" / "values.csv")]
+    helpful, harmful = sum(raw > 0 for raw in rows), sum(raw < 0 for raw in rows)
+    labels = whence("self", tmp_path / "o", "--labels", "--top", top)
+
+    assert values.out.count(", line ") == min(top, helpful) + min(top, harmful)
+    assert labels.out.count(", line ") == top
+    assert "loss -0" not in values.out
+
+
+def test_a_column_that_is_not_known_to_everybody_is_explained(whence, digits, quantity, tmp_path):
+    one = whence("self", tmp_path / "one", "--labels", *digits.flags, "--train", digits.train)
+    other = whence("self", tmp_path / "other", "--labels", *quantity.flags, "--train", quantity.train)
+
+    assert "relative: log of self-influence at the given label over that at the suggested one" in one.out
+    assert "log of self-influence at the given label" in (tmp_path / "one" / "suspects.html").read_text("utf-8")
+    assert "relative" not in other.out
+    assert "log of self-influence" not in (tmp_path / "other" / "suspects.html").read_text("utf-8")
+
+
+def test_sizes_out_of_range_are_said_to_be_a_ranking(whence, table, tmp_path):
+    """A flat direction and next to no damping: one more copy would lower the loss by more than there is of it."""
+    flags = [*table.flags, "--train", table.train, "--valid", table.valid]
+
+    far, near = (whence("value", tmp_path / name, *flags, "--damping", name) for name in ("1e-9", "1000"))
+
+    assert "read these as a ranking, their size is out of range: the loss is" in far.out
+    assert "ranking" not in near.out
+    told = [json.loads((tmp_path / name / "values.json").read_text())["queries"][0] for name in ("1e-9", "1000")]
+    assert [one["out_of_range"] > 0 for one in told] == [True, False]
+    assert told[0]["helpful"][0]["per_copy"] > told[0]["loss"]
+    assert "Read these as a ranking" in (tmp_path / "1e-9" / "report.html").read_text("utf-8")
+
+
+def test_the_head_of_a_classifier_takes_part_unless_layers_say_otherwise(whence, classifier, mail, tmp_path):
+    flags = ["--labels", "--model", classifier, "--train", mail]
+
+    whole = whence("self", tmp_path / "whole", *flags)
+    blocks = whence("self", tmp_path / "blocks", *flags, "--layers", "blocks")
+    again = whence("self", tmp_path / "again", *flags, "--layers", "all")
+
+    assert (whole.code, blocks.code, again.code) == (0, 0, 0), blocks.err
+    assert "other linear layers" not in whole.err
+    assert "other linear layers" in blocks.err
+    assert "not chosen; --layers all takes them too" in blocks.err  # and that works
+    assert "--layers blocks" in (tmp_path / "blocks" / "suspects.html").read_text("utf-8")
+    tables = [read(tmp_path / name / "suspects.csv") for name in ("whole", "blocks", "again")]
+    assert tables[0] == tables[2] != tables[1]
+
+
+def test_layers_of_a_text_run_are_chosen_by_self_as_by_run(whence, basics, tmp_path):
+    given = basics(ask=None, answer=None)
+
+    done = whence("self", tmp_path / "r", *given, "--layers", "model.layers.0.mlp.down_proj", "--top", 3)
+
+    assert done.code == 0, done.err
+    assert 'layers = ["model.layers.0.mlp.down_proj"]' in (tmp_path / "r" / "settings.toml").read_text()
+    assert done.out.count("train.jsonl, line ") == 3
+
+
 def test_a_folder_of_pictures_is_the_same_as_idx(whence, digits, tmp_path):
     """Told apart by what lies there; classes are the folders' names."""
     Image = pytest.importorskip("PIL.Image")
@@ -118,15 +180,8 @@ def test_a_folder_of_pictures_is_the_same_as_idx(whence, digits, tmp_path):
     assert read(tmp_path / "out" / "suspects.csv")[0]["place"] == "0/005.png"
 
 
-def test_texts_meet_a_sequence_classifier(whence, classifier, tmp_path):
-    text = tmp_path / "mail.csv"
-    text.write_text(
-        "text,label\n"
-        + "".join(f"{'win cash' if n % 2 else 'see you'} {n},{'spam' if n % 2 else 'ham'}\n" for n in range(12))
-        + "<script>alert(1)</script>,spam\n"
-    )
-
-    done = whence("value", tmp_path / "out", "--model", classifier, "--train", text, "--valid", f"{text}#[0:4]")
+def test_texts_meet_a_sequence_classifier(whence, classifier, mail, tmp_path):
+    done = whence("value", tmp_path / "out", "--model", classifier, "--train", mail, "--valid", f"{mail}#[0:4]")
 
     assert done.code == 0, done.err
     assert len(read(tmp_path / "out" / "values.csv")) == 13
@@ -154,3 +209,12 @@ def test_a_text_or_label_that_is_missing_is_refused_by_its_place(whence, classif
     assert done.code == 1, done.out
     assert f"{name}, {says}" in done.err
     assert "remove the row" in done.err
+
+
+@pytest.fixture
+def mail(tmp_path):
+    """Twelve texts of two classes, and one that is hostile."""
+    rows = [f"{'win cash' if n % 2 else 'see you'} {n},{'spam' if n % 2 else 'ham'}" for n in range(12)]
+    path = tmp_path / "mail.csv"
+    path.write_text("\n".join(["text,label", *rows, "<script>alert(1)</script>,spam"]) + "\n")
+    return path

@@ -30,6 +30,10 @@ Size = Annotated[str | None, _flag("Bring pictures of a folder to this height an
 AsIs = Annotated[
     bool, _flag("Inputs in the file's units, not brought to mean 0 and deviation 1 of the training examples")
 ]
+Layers = Annotated[
+    list[str] | None,
+    _flag("Layers to track: all, blocks, mlp, or globs on layer names; repeatable [default: all]", "GLOB"),
+]
 Each = Annotated[bool, _flag("Ask about each validation example by itself, not about their mean")]
 
 

@@ -72,7 +72,7 @@ RatherThan = Annotated[
     flag("rather_than", "TEXT", "… and another one: why the answer rather than this?", allow_leading_hyphen=True),
 ]
 Layers = Annotated[
-    list[str] | None, flag("layers", "GLOB", "Layers to track: blocks, mlp, or globs on layer names; repeatable")
+    list[str] | None, flag("layers", "GLOB", "Layers to track: blocks, mlp, all, or globs on layer names; repeatable")
 ]
 Curvature = Annotated[
     Literal["identity", "diagonal", "kfac", "ekfac"] | None, flag("curvature", None, "How the loss curves")

@@ -18,6 +18,34 @@ Labels = Annotated[
         negative=(),
     ),
 ]
+Model = Annotated[
+    str | None,
+    Parameter(
+        help="The model: a Hugging Face checkpoint with its tokenizer; with --labels a sequence classifier, or a "
+        "function that makes the model, FILE.py:FUNCTION (the file is run)",
+        metavar="MODEL",
+        show_default=False,
+    ),
+]
+Train = Annotated[
+    str | None,
+    Parameter(
+        help="The training text, as in `whence run`; with --labels examples, as in `whence value`: class folders of "
+        "pictures, IDX, a table, or labelled texts",
+        metavar="DATA",
+        show_default=False,
+    ),
+]
+Layers = Annotated[
+    list[str] | None,
+    Parameter(
+        help="Layers to track: blocks, mlp, all, or globs on layer names; repeatable [default: blocks; with --labels "
+        "all, a classifier's head included]",
+        metavar="GLOB",
+        show_default=False,
+        negative=(),
+    ),
+]
 
 
 def self_influence(
@@ -25,13 +53,14 @@ def self_influence(
     /,
     *,
     labels: Labels = False,
-    model: flags.Model = None,
+    model: Model = None,
     weights: examples.Weights = None,
-    train: flags.Train = None,
+    train: Train = None,
     target: examples.Target = None,
     text: examples.Text = None,
     size: examples.Size = None,
     as_is: examples.AsIs = False,
+    layers: Layers = None,
     damping: flags.Damping = None,
     top: flags.Top = None,
     units: flags.Units = None,
@@ -54,7 +83,7 @@ def self_influence(
           --train digits/train-images-idx3-ubyte.gz
     """
     own: dict[str, Any] = {"weights": weights, "target": target, "text": text, "size": size, "as_is": as_is or None}
-    shared: dict[str, Any] = {"model": model, "train": train, "damping": damping, "top": top}
+    shared: dict[str, Any] = {"model": model, "train": train, "layers": layers, "damping": damping, "top": top}
     if labels:
         _refuse("cannot be given with --labels", "leave it out", units=units, settings=settings)
         chosen = examples.chosen(run, **shared, **own)

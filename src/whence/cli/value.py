@@ -19,7 +19,7 @@ def value(
     size: examples.Size = None,
     as_is: examples.AsIs = False,
     each: examples.Each = False,
-    layers: flags.Layers = None,
+    layers: examples.Layers = None,
     damping: flags.Damping = None,
     top: flags.Top = None,
     json: flags.Json = False,

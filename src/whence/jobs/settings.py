@@ -72,7 +72,7 @@ class RunSettings:
     rather_than: str | None = None
     """Another completion: makes the question contrastive, why `answer` rather than this."""
     layers: tuple[str, ...] = ("blocks",)
-    """Layers to track: a preset, "blocks" or "mlp", or globs on the printed layer names."""
+    """Layers to track: a preset, "blocks", "mlp" or "all", or globs on the printed layer names."""
     curvature: Literal["identity", "diagonal", "kfac", "ekfac"] = "ekfac"
     """How the loss curves: from none at all (plain gradients) to EK-FAC."""
     solver: SolverName = "fitted"

@@ -10,6 +10,7 @@ from whence.counted import counted
 from whence.data.queries import Query
 from whence.data.rows import row_name
 from whence.jobs.filter_setting import BIAS, NONE, FilterSetting
+from whence.jobs.out_of_range import out_of_range, said_of_answer
 
 if TYPE_CHECKING:
     from whence.jobs.opened import Answers, Run
@@ -48,7 +49,16 @@ def _question(run: Run, number: int, query: Query) -> list[str]:
     for end, rows in (("raise it", raises), ("lower it", lowers)):
         if rows:
             lines += [f"  {end}:", *_lines(rows, settings.scale, "+")]
+    if count := beyond(run, number):
+        lines.append(f"  {said_of_answer(count, run.answers.measurement[number])}")
     return lines + [f"  {line}" for line in filter_lines(run.answers, number)]
+
+
+def beyond(run: Run, number: int) -> int:
+    """How many documents are predicted to make an answer more than certain: a difference of two has no such end."""
+    if len(run.questions[number].parts) > 1:
+        return 0
+    return out_of_range(run.raw(number) / run.train_size, run.answers.measurement[number])
 
 
 def filter_lines(answers: Answers, number: int) -> list[str]:

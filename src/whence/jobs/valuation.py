@@ -57,7 +57,8 @@ class ValueSettings:
     size: str | None = None
     as_is: bool = False
     each: bool = False
-    layers: tuple[str, ...] = ("blocks",)
+    layers: tuple[str, ...] = ("all",)
+    """A classifier's head is among all of them: it is small, and wrong labels pull at it first."""
     damping: float | str = 0.1
     top: int = 20
 

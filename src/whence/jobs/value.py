@@ -25,6 +25,7 @@ from whence.data.relabelled import Relabelled
 from whence.errors import InvalidSetting
 from whence.influence.query import Queries
 from whence.jobs.log import Log
+from whence.jobs.out_of_range import out_of_range
 from whence.jobs.query import load_queries, query_gradients, save_queries
 from whence.jobs.score import score, self_influence
 from whence.jobs.scored import Scores
@@ -48,6 +49,10 @@ class Values:
     def per_copy(self) -> Float[Tensor, "q n"]:
         """By how much one more copy of the example would lower the loss, in nats."""
         return self.raw / self.train_size
+
+    def out_of_range(self, query: int = 0) -> int:
+        """How many examples are predicted to lower a loss by more than there is of it: sizes are a ranking then."""
+        return out_of_range(self.per_copy[query].numpy(), -float(self.loss[query]))
 
     def helpful(self, n: int = 10, query: int = 0) -> list[int]:
         """The examples that lower the loss most, most helpful first; only those that lower it."""

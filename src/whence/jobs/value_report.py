@@ -66,8 +66,9 @@ def values_dict(run: Valuation) -> dict[str, Any]:
     queries = []
     for query, question in enumerate(_questions(run)):
         ends = {"helpful": values.helpful(top, query), "harmful": values.harmful(top, query)}
+        beyond = {"out_of_range": values.out_of_range(query)}
         rows = {name: [_value_row(run, query, row) for row in found] for name, found in ends.items()}
-        queries.append({"question": question, "loss": float(values.loss[query]), **rows})
+        queries.append({"question": question, "loss": float(values.loss[query]), **beyond, **rows})
     return {"out": str(run.folder), "train_size": values.train_size, "queries": queries}
 
 
@@ -130,7 +131,7 @@ def gallery(run: Valuation, *, labels: bool) -> Gallery:
         coverage=coverage_rows(coverage),
         notes=[*run.curvature.notes, *coverage.notes, *_left_out(train)],
         warnings=run.warnings,
-        command=command + _flags(run.settings, leave_out=("valid", "each", "layers") if labels else ()),
+        command=command + _flags(run.settings, leave_out=("valid", "each") if labels else ()),
         method={key: value for key, value in asdict(settings).items() if value is not None},
         provenance={
             "weights": run.sources["model"],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from whence.jobs.log import Log
+from whence.jobs.out_of_range import said_of_loss
 from whence.jobs.valuation import Valuation, ValueSettings
 from whence.jobs.value_report import (
     suspect_rows,
@@ -17,8 +18,8 @@ from whence.jobs.value_report import (
     write_values,
 )
 
-LINES = 10
-"""Rows printed of each list."""
+RELATIVE = "relative: log of self-influence at the given label over that at the suggested one; leverage cancels"
+"""What the column holds. Leverage is how unlike the others an input is, which raises both."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,14 @@ def _values(run: Valuation) -> list[str]:
         lines.append(f"{query['question']}: loss {query['loss']:.4g}   (nats per copy; + lowers it)")
         for name in ("helpful", "harmful"):
             lines.append(f"  {name}")
-            lines += [f"  {row['per_copy']:>+12.4g}  {row['given']:<12}  {row['place']}" for row in query[name][:LINES]]
-            if (more := len(query[name]) - LINES) > 0:
-                lines.append(f"  … {more:,} more in the report, and every example in the table")
+            lines += [f"  {row['per_copy']:>+12.4g}  {row['given']:<12}  {row['place']}" for row in query[name]]
+        if count := query["out_of_range"]:
+            lines.append(f"  {said_of_loss(count, query['loss'])}")
     return lines
 
 
 def _suspects(run: Valuation) -> list[str]:
-    rows = suspect_rows(run, min(LINES, run.settings.top))
+    rows = suspect_rows(run, run.settings.top)
     width = max(5, *(len(row["given"]) for row in rows))
     other = max(9, *(len(row["suggested"]) for row in rows))
     classes = bool(run.train.classes)
@@ -102,4 +103,4 @@ def _suspects(run: Valuation) -> list[str]:
             f"  {row['self_influence']:>14.4g}{relative}  {row['given']:<{width}}  {row['suggested']:<{other}}  "
             f"{row['place']}"
         )
-    return lines
+    return [*lines, f"  {RELATIVE}"] if classes else lines

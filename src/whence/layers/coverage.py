@@ -127,7 +127,8 @@ def _left_out(name: str, module: nn.Module, parameter: nn.Parameter, head: str |
         if params == "adapter":
             return "base model's linear layers", False, "influence is over the adapter; --params all takes them too"
         kind = "other convolutions" if is_convolution(module) else "other linear layers"
-        return kind, False, "not chosen by --layers"
+        preset = head is None or not is_convolution(module)  # of a language model, convolutions are named one by one
+        return kind, False, "not chosen; --layers all takes them too" if preset else "not chosen by --layers"
     if parameter.ndim >= 3 and not isinstance(module, _ConvNd):
         return "stacked experts", False, "a 3-D parameter, not a linear layer"
     return "other", False, f"{type(module).__name__} is not a linear layer"
@@ -145,7 +146,7 @@ def _left_out_of_adapter(name: str, module: nn.Module, head: str | None, origin:
     from whence.layers import adapters_for
 
     if adapters_for(module):
-        return "other adapter factors", False, "not chosen by --layers"
+        return "other adapter factors", False, "not chosen; --layers all takes them too"
     return "other of the adapter", False, f"{type(module).__name__} is not a linear layer"
 
 

@@ -24,7 +24,7 @@ from whence.jobs.opened.document import Document
 from whence.jobs.opened.groups import group_view, layer_view
 from whence.jobs.opened.tail import TailView, tail_view
 from whence.jobs.settings import RunSettings
-from whence.jobs.summary import place, short, summary
+from whence.jobs.summary import beyond, place, short, summary
 from whence.jobs.views import View
 from whence.report.notebook import Column, facts
 from whence.world import World
@@ -301,7 +301,12 @@ class Run:
         top = self.settings.top
         if self.stage in ("score", "report"):
             out["questions"] = [
-                {"id": query.id, "top": list(self.top(top, row)), "lowest": list(self.bottom(top, row))}
+                {
+                    "id": query.id,
+                    "out_of_range": beyond(self, row),
+                    "top": list(self.top(top, row)),
+                    "lowest": list(self.bottom(top, row)),
+                }
                 for row, query in enumerate(self.questions)
             ]
             for question, recall in zip(out["questions"], self.answers.recall, strict=False):

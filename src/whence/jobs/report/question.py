@@ -20,6 +20,7 @@ from whence.influence.topk import TopK
 from whence.jobs.explain import Explanation, explain, full_rank_query, meet
 from whence.jobs.filtered import tokens_asked
 from whence.jobs.opened.shown import keep_shown
+from whence.jobs.out_of_range import out_of_range
 from whence.jobs.query import query_groups
 from whence.jobs.report.answers import answer_tokens, leaders_of, said
 from whence.jobs.report.corpus import Corpus
@@ -136,7 +137,7 @@ def told(run: Run, row: int, corpus: Corpus, planted: int | None, progress: Call
         rather_than=query.rather_than,
         metadata=dict(query.metadata),
         planted=planted,
-        out_of_range=0 if contrastive else int((raw / n > -measurement).sum()),
+        out_of_range=0 if contrastive else out_of_range(raw / n, measurement),
         tokens=tokens,
         scored=scored,
         measurement=measurement,
