@@ -19,7 +19,7 @@ from whence.jobs.protocol import Protocol
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
 from whence.jobs.validate import validate
-from whence.jobs.validated import validated
+from whence.jobs.validated import Measured, validated
 from whence.world import World
 
 RECIPE = """
@@ -141,6 +141,11 @@ def test_a_run_without_checks_was_not_validated_and_a_broken_one_is_named(tmp_pa
         validated(tmp_path, damping="0.1", questions="")
 
 
+def test_figures_too_small_for_two_decimals_are_not_nought():
+    assert str(Measured("ekfac", 0.0042, -0.0007, 0.01)) == "EK-FAC 0.004 [-0.0007, 0.01]"
+    assert str(Measured("cosine", 0.5, 0.0, 1.0)) == "cosine 0.50 [0.00, 1.00]"
+
+
 def test_scores_of_chosen_sequences_are_those_of_the_whole(settings, tmp_path):
     of = judged(tmp_path / "run", settings, Log.silent(), World())
     session = Session(tmp_path / "run", settings, Log.silent(), World())
@@ -208,4 +213,5 @@ def test_leaving_out_walks_down_the_whole_ladder(settings, recipe, few_steps, tm
     assert np.isfinite([np.array(rung).shape == (3, 2) and np.sum(rung) for rung in steps["rungs"].values()]).all()
     assert result["distance_from_model"] is None  # training began at the model itself
     assert "the start is the run's own model" in found.text()
+    assert "bregman: not every solve reached the gradient norm" in found.text()
     assert len(list((tmp_path / "run" / "checks").glob("models-*"))) == 1  # start and model are one here

@@ -234,6 +234,19 @@ def test_a_folder_that_was_asked_nothing(whence, table, tmp_path):
     )
 
 
+def test_a_valuation_that_was_interrupted(whence, asked):
+    (asked / "settings.toml").unlink()
+
+    refused(whence("validate", "pbrf", asked), "has not finished", "`whence value`")
+
+
+def test_another_damping_is_judged_without_another_fit(whence, asked, few_steps):
+    done = whence("validate", "pbrf", asked, "--count", 2, "--damping", "2", "--json")
+
+    assert json.loads(done.out)["damping"] == "2"
+    assert "already fitted" in done.err
+
+
 def test_more_examples_than_there_are(whence, asked):
     refused(whence("validate", "pbrf", asked, "--count", 31), "31 examples", "there are 30")
 

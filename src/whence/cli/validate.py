@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from whence.cli import examples, flags
 from whence.cli.output import progress, show
+from whence.errors import ArtifactError
 
 Check = Annotated[
     Literal["pbrf", "retrain", "lds", "removal"], Parameter(help="What to compare the scores with", name="CHECK")
@@ -61,6 +62,8 @@ def validate(
     if examples.is_valuation(run):
         hint = "its questions are its validation examples: `whence value RUN --valid DATA` asks about others"
         flags.refuse(f"is for runs over text, and {run} is a valuation", hint, **own, settings=settings)
+        if not (run / "settings.toml").exists():
+            raise ArtifactError(f"{run} is a valuation that has not finished", hint="`whence value` goes on with it")
         chosen = examples.chosen(run, damping=damping)
     else:
         folder, chosen = flags.gather(run, settings, damping=damping, **own)

@@ -128,10 +128,7 @@ def _pbrf(of: Judged, count: int) -> tuple[dict[str, Any], list[str]]:
     asked = counted(len(truth.response), "question")
     lines = [f"against the proximal Bregman response of {len(points)} {of.unit}, {asked}"]
     lines += _table(agreement, seconds | {"pbrf": truth.seconds})
-    if not truth.converged:
-        lines.append(
-            f"not every solve reached the gradient norm: the largest is {float(truth.gradient_norms.max()):.2g}"
-        )
+    lines += _unreached(truth)
     lines.append(f"asymmetry {truth.asymmetry:.2g} (0 where f moves linearly); control drift {truth.drift:.2g} nats")
     found = {"agreement": agreement, "seconds": seconds, "pbrf": truth.to_dict(), "scores": _lists(scores)}
     return found, lines
@@ -157,6 +154,7 @@ def _retrain(of: Judged, protocol: Protocol, count: int) -> tuple[dict[str, Any]
         "solves": {name: solve.to_dict() for name, solve in solves.items()},
         **described(cold, of, protocol),
     }
+    lines += [f"{name}: {line}" for name, solve in solves.items() for line in _unreached(solve)]
     return found, lines + note_on(found)
 
 
@@ -202,6 +200,12 @@ def _solve(
         objective=objective,
         progress=partial(of.log.step, f"solve: {objective}"),
     )
+
+
+def _unreached(truth: Responses) -> list[str]:
+    if truth.converged:
+        return []
+    return [f"not every solve reached the gradient norm: the largest is {float(truth.gradient_norms.max()):.2g}"]
 
 
 def _agreement(scores: Tensor, truth: Tensor) -> dict[str, Any]:

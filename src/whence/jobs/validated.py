@@ -45,8 +45,13 @@ class Measured:
         name = NAMES.get(self.method, self.method)
         if self.value is None:
             return f"{name} none"
-        interval = "" if self.low is None or self.high is None else f" [{self.low:.2f}, {self.high:.2f}]"
-        return f"{name} {self.value:.2f}{interval}"
+        interval = "" if self.low is None or self.high is None else f" [{_said(self.low)}, {_said(self.high)}]"
+        return f"{name} {_said(self.value)}{interval}"
+
+
+def _said(value: float) -> str:
+    """Two decimals, or what is left of a number that two decimals would make nothing of."""
+    return f"{value:.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1g}"
 
 
 @dataclass(frozen=True, slots=True)
