@@ -8,7 +8,6 @@ from cyclopts import Parameter
 
 from whence.cli import examples, flags
 from whence.cli.output import progress, show
-from whence.errors import InvalidSetting
 
 Labels = Annotated[
     bool,
@@ -85,7 +84,7 @@ def self_influence(
     own: dict[str, Any] = {"weights": weights, "target": target, "text": text, "size": size, "as_is": as_is or None}
     shared: dict[str, Any] = {"model": model, "train": train, "layers": layers, "damping": damping, "top": top}
     if labels:
-        _refuse("cannot be given with --labels", "leave it out", units=units, settings=settings)
+        flags.refuse("cannot be given with --labels", "leave it out", units=units, settings=settings)
         chosen = examples.chosen(run, **shared, **own)
         from whence.jobs.valued import label_suspects
 
@@ -93,16 +92,10 @@ def self_influence(
             found = label_suspects(run, chosen, log=log)
         show(found, as_json=json)
         return
-    _refuse("is for labelled examples", "add --labels, or leave it out", **own)
+    flags.refuse("is for labelled examples", "add --labels, or leave it out", **own)
     folder, wanted = flags.gather(run, settings, **shared)
     from whence.jobs.run import run as job
 
     with progress() as log:
         result = job(folder, wanted, log=log, stop_after="self", units=units)
     show(result, as_json=json)
-
-
-def _refuse(why: str, hint: str, **given: Any) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise InvalidSetting(f"--{name.replace('_', '-')} {why}", hint=hint)

@@ -1,4 +1,4 @@
-"""A few sequences of the data, to be scored alone."""
+"""A few sequences of the data, or all of them in few batches, as data of their own."""
 
 from __future__ import annotations
 
@@ -40,3 +40,8 @@ class Chosen:
     def _renumbered(self, batch: Batch) -> Batch:
         place = {sequence: row for row, sequence in enumerate(self._chosen)}
         return replace(batch, ids=torch.tensor([place[int(number)] for number in batch.ids]))
+
+
+def few_batches(data: Data) -> Chosen:
+    """All the sequences in as few batches as the budget allows: work units would cut a small run into crumbs."""
+    return Chosen(data, range(data.sequences))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from whence.curvature import Curvature
 from whence.influence.query import Queries
-from whence.jobs.chosen import Chosen
+from whence.jobs.chosen import few_batches
 from whence.jobs.fit import fit
 from whence.jobs.judged import Judged
 from whence.jobs.refine import make_inverse, refined_queries
@@ -34,14 +34,9 @@ def estimates(judged: Judged, data: Data) -> tuple[dict[str, Tensor], dict[str, 
 def linearised(judged: Judged, data: Data) -> tuple[Tensor, list[str]]:
     """Scores by conjugate gradient on the exact Gauss-Newton matrix, and how well it was solved."""
     curvature, model, task = judged.curvature, judged.model, judged.task
-    inverse = make_inverse("cg", curvature, model, task=task, data=whole(judged))
+    inverse = make_inverse("cg", curvature, model, task=task, data=few_batches(judged.data))
     queries, reports = refined_queries(inverse, curvature, model, judged.parts, task=task, rank="full")
     return _scored(judged, curvature, queries, data), [str(report) for report in reports]
-
-
-def whole(judged: Judged) -> Chosen:
-    """All the training data in as few batches as may be: work units would cut a small run into crumbs."""
-    return Chosen(judged.data, range(judged.data.sequences))
 
 
 def _scored(judged: Judged, curvature: Curvature, queries: Queries, data: Data) -> Tensor:

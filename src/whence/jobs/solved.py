@@ -19,7 +19,7 @@ from whence.curvature import Curvature
 from whence.curvature.inverse import Report, Solver
 from whence.data.queries import QueryBatch
 from whence.influence.query import Queries
-from whence.jobs.chosen import Chosen
+from whence.jobs.chosen import few_batches
 from whence.jobs.explain import full_rank_query
 from whence.jobs.query import load_queries, query_gradients, save_queries
 from whence.jobs.refine import make_inverse, refined_queries
@@ -114,7 +114,7 @@ def solve(session: Session) -> tuple[Queries, list[Report]]:
     if name == "fitted":
         batches = session.parts if session.answer is None else session.answer.batches
         return query_gradients(curvature, model, batches, task=task, rank=session.rank), []
-    inverse = make_inverse(name, curvature, model, task=task, data=few_batches(session))
+    inverse = make_inverse(name, curvature, model, task=task, data=few_batches(session.store))
     assert isinstance(inverse, Solver)
     most = getattr(inverse, "most", None)  # how many products it may take, of a solver that counts them
     if most is not None:
@@ -126,11 +126,6 @@ def solve(session: Session) -> tuple[Queries, list[Report]]:
 
 
 _STEP = "solve: products with the training text"
-
-
-def few_batches(session: Session) -> Chosen:
-    """The sequences in as few batches as the budget allows: work units would cut a small run into crumbs."""
-    return Chosen(session.store, range(session.store.sequences))
 
 
 def keep_queries(session: Session, path: Path) -> dict[str, Any]:

@@ -32,8 +32,8 @@ from whence.evaluate.pbrf import Responses, pbrf
 from whence.evaluate.proximal import Objective
 from whence.evaluate.removal import removal
 from whence.evaluate.statistics import mean_over_queries, pearson, spearman
-from whence.jobs.chosen import Chosen
-from whence.jobs.estimates import estimates, linearised, whole
+from whence.jobs.chosen import Chosen, few_batches
+from whence.jobs.estimates import estimates, linearised
 from whence.jobs.judged import Judged, judged
 from whence.jobs.log import Log
 from whence.jobs.protocol import HINT, Protocol, bank_of, described, note_on
@@ -191,7 +191,7 @@ def _solve(
         of.model,
         curvature.tracked(of.model),
         curvature.dampings,
-        whole(of),
+        few_batches(of.data),
         of.task,
         of.parts,
         points,
