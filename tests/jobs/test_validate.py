@@ -19,7 +19,7 @@ from whence.jobs.protocol import Protocol
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
 from whence.jobs.validate import validate
-from whence.jobs.validated import Measured, validated
+from whence.jobs.validated import validated
 from whence.world import World
 
 RECIPE = """
@@ -71,8 +71,17 @@ def test_pbrf_needs_nothing_beside_the_run(settings, few_steps, tmp_path):
 
     (read,) = validated(tmp_path / "run", damping="0.1", questions=result["questions"])
     assert read.text == "The proximal Bregman response of 4 training sequences, 3 questions."
-    assert [row.method for row in read.rows] == ["ekfac", "gradient dot", "cosine"]
-    assert [row.value for row in read.rows] == [of["pearson"]["value"] for of in result["agreement"].values()]
+    assert [row.method for row in read.rows] == ["EK-FAC", "gradient dot", "cosine"]
+    for row, of in zip(read.rows, result["agreement"].values(), strict=True):
+        assert (row.mean.value, list(row.each)) == (of["pearson"]["value"], of["pearson"]["per_query"])
+        assert row.second.value == of["spearman"]["value"]
+    assert [row.seconds for row in read.rows] == list(result["seconds"].values())
+    assert [plot.question for plot in read.scatters] == [1, 2, 3]
+    assert read.scatters[1].dots[2] == (result["pbrf"]["response"][1][2], result["scores"]["ekfac"][1][2])
+    page = (tmp_path / "run" / "checks" / "pbrf.html").read_text()
+    assert "<script" not in page
+    assert page.count('<figure class="scatter">') == 3
+    assert "checks/pbrf.html" in found.text()
     assert read.figure.startswith("Pearson correlation: EK-FAC ")
     assert read.notes == ("Not every solve reached the gradient norm asked for.",)
 
@@ -118,10 +127,11 @@ def test_checks_of_one_recipe_share_their_models(settings, recipe, tmp_path):
     assert first.to_dict()["protocol"]["recipe"]["batch_size"] == 16
 
     subsets, removed = validated(tmp_path / "run", damping="0.2", questions="others")
-    assert (subsets.check, removed.check) == ("lds", "removal")
+    assert (subsets.name, removed.name) == ("lds", "removal")
+    assert removed.rows[0].mean.value == pytest.approx(np.mean(removed.rows[0].each))
     assert "4 random subsets of 60% of the training sequences (1 seed each)" in subsets.text
     assert "beside 2 random removals" in removed.text
-    assert [row.method for row in removed.rows] == ["ekfac", "gradient dot", "cosine"]
+    assert [row.method for row in removed.rows] == ["EK-FAC", "gradient dot", "cosine"]
     assert subsets.notes[:2] == (
         "Checked at damping 0.1, not at 0.2 as here.",
         "Checked with other questions than those here.",
@@ -139,11 +149,6 @@ def test_a_run_without_checks_was_not_validated_and_a_broken_one_is_named(tmp_pa
     (tmp_path / "checks" / "lds.json").write_text('{"check": "lds"}')
     with pytest.raises(ArtifactError, match=r"lds\.json is not the result of a check"):
         validated(tmp_path, damping="0.1", questions="")
-
-
-def test_figures_too_small_for_two_decimals_are_not_nought():
-    assert str(Measured("ekfac", 0.0042, -0.0007, 0.01)) == "EK-FAC 0.004 [-0.0007, 0.01]"
-    assert str(Measured("cosine", 0.5, 0.0, 1.0)) == "cosine 0.50 [0.00, 1.00]"
 
 
 def test_scores_of_chosen_sequences_are_those_of_the_whole(settings, tmp_path):
@@ -211,6 +216,13 @@ def test_leaving_out_walks_down_the_whole_ladder(settings, recipe, few_steps, tm
         "solver",
     ]
     assert np.isfinite([np.array(rung).shape == (3, 2) and np.sum(rung) for rung in steps["rungs"].values()]).all()
+    (read,) = validated(tmp_path / "run", damping="0.1", questions=result["questions"])
+    assert [(gap.name, gap.difference) for gap in read.gaps] == [
+        (gap["gap"], gap["difference_nats"]) for gap in steps["gaps"]
+    ]
+    assert [row.method for row in read.rungs] == list(steps["pearson_with_retraining"])
+    page = (tmp_path / "run" / "checks" / "retrain.html").read_text()
+    assert all(f'<th scope="row">{gap.name}</th>' in page for gap in read.gaps)
     assert result["distance_from_model"] is None  # training began at the model itself
     assert "the start is the run's own model" in found.text()
     assert "bregman: not every solve reached the gradient norm" in found.text()

@@ -9,10 +9,12 @@ from dataclasses import replace
 
 from whence.report import (
     Against,
+    Agreement,
     AnswerToken,
     CheckRow,
     CoverageRow,
     Doc,
+    Estimate,
     Fit,
     GroupRow,
     GroupTotals,
@@ -440,8 +442,11 @@ def sample(*, questions: int = 14, docs: int = 20, seed: int = 0) -> ReportData:
                     name="lds",
                     text="Retraining on 64 random subsets of 50% of the training sequences.",
                     measure="Spearman correlation",
-                    figures=["EK-FAC 0.41 [0.36, 0.46]", "gradient dot 0.17 [0.12, 0.22]"],
-                    notes=["Checked at damping 0.03, not at 0.1 as here."],
+                    rows=(
+                        Agreement("EK-FAC", Estimate(0.41, 0.36, 0.46), each=(0.3, 0.52, None)),
+                        Agreement("gradient dot", Estimate(0.17, 0.12, 0.22), each=(0.1, 0.24, -0.3)),
+                    ),
+                    notes=("Checked at damping 0.03, not at 0.1 as here.",),
                 )
             ],
             checks=[

@@ -16,8 +16,10 @@ import pytest
 from tests.report.sample import HOSTILE, Maker, sample
 
 from whence.report import (
+    Agreement,
     AnswerToken,
     Doc,
+    Estimate,
     Question,
     Recall,
     RecallRow,
@@ -341,7 +343,8 @@ def test_trust_says_what_the_scores_were_checked_against():
 
 
 def test_a_validation_takes_the_place_of_the_words_not_validated():
-    trust = Trust(validations=[Validation(name="lds", text="Retraining.", measure="Spearman", figures=["EK-FAC 0.41"])])
+    own = Agreement("EK-FAC", Estimate(0.41))
+    trust = Trust(validations=[Validation(name="lds", text="Retraining.", measure="Spearman", rows=(own,))])
 
     text = _shown(render(ReportData(title="t", created="now", questions=[question([doc()])], trust=trust)))
 

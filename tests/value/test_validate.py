@@ -204,6 +204,7 @@ def test_what_a_check_s_file_says_is_text(whence, asked):
         "questions": "",
         "settings": {"subsets": 2, "fraction": 0.5, "seeds": 1},
         "lds": {"<script>alert(1)</script>": mean},
+        "per_query": {"<script>alert(1)</script>": [0.5]},
         "distance_from_model": 0.0,
     }
     (asked / "checks").mkdir()

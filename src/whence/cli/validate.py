@@ -49,7 +49,8 @@ def validate(
     pbrf solves the proximal Bregman objective of some training sequences, near the
     model as it is. The others retrain: each sequence left out (retrain), random
     subsets (lds), each question's top share left out (removal); they need the recipe
-    that trained the model. Retrained models are kept in RUN/checks and used again.
+    that trained the model. Retrained models are kept in RUN/checks and used again;
+    the figures are there too, as CHECK.html, and in the next report.
     docs/validate.md has the recipe's keys, and what each check costs.
 
     Examples:

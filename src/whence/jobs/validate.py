@@ -38,7 +38,9 @@ from whence.jobs.judged import Judged, judged
 from whence.jobs.log import Log
 from whence.jobs.protocol import HINT, Protocol, bank_of, described, note_on
 from whence.jobs.settings import RunSettings
+from whence.jobs.validated import told
 from whence.jobs.valuation import ValueSettings
+from whence.report.check_page import render_check
 from whence.world import World
 
 Check = Literal["pbrf", "retrain", "lds", "removal"]
@@ -52,12 +54,14 @@ class Validation:
 
     check: Check
     path: Path
+    page: Path
+    """The same as a picture."""
     result: Mapping[str, Any]
     lines: tuple[str, ...]
 
     def text(self) -> str:
         """For a person."""
-        return "\n".join([*self.lines, f"written: {self.path}"])
+        return "\n".join([*self.lines, f"written: {self.path}", f"figures: {self.page}"])
 
     def to_dict(self) -> dict[str, Any]:
         """For a machine: what the file holds."""
@@ -102,11 +106,13 @@ def validate(
         found, lines = _pbrf(of, count)
     else:
         found, lines = {"retrain": _retrain, "lds": _lds, "removal": _removal}[check](of, protocol, count)
-    told = {"check": check, "method": of.method, "damping": str(of.curvature.damping), "questions": of.questions}
-    result = {**told, **found}
+    asked = {"check": check, "method": of.method, "damping": str(of.curvature.damping), "questions": of.questions}
+    result = _plain({**asked, **found})
     path = of.folder / "checks" / f"{check}.json"
-    write_text(path, json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    return Validation(check, path, _plain(result), tuple(lines))
+    page = path.with_suffix(".html")
+    write_text(path, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(page, render_check(told(check, result, of.unit), title=f"{of.folder.name}: validate {check}"))
+    return Validation(check, path, page, result, tuple(lines))
 
 
 def _refuse_what_cannot_be_judged(settings: RunSettings, check: Check) -> None:
@@ -148,6 +154,7 @@ def _retrain(of: Judged, protocol: Protocol, count: int) -> tuple[dict[str, Any]
     lines = [f"leaving out each of {len(points)} {of.unit}", *_table(agreement, seconds), "", *steps.lines()]
     found = {
         "agreement": agreement,
+        "seconds": seconds,
         "points": points,
         "decomposition": steps.to_dict(),
         "linearised": report,

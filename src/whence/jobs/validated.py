@@ -1,8 +1,8 @@
-"""What the checks of a run found, in words and figures, read back from RUN/checks.
+"""What the checks of a run found, read back from RUN/checks for people to see.
 
     for found in validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest):
         found.text        what the scores were compared with
-        found.figure      the run's own estimator and the baselines, each with its interval
+        found.rows        the run's own estimator and the baselines: mean, interval, every question
         found.notes       what a reader should hold against it
 
 Nothing there means that the run was not validated.
@@ -11,14 +11,20 @@ Nothing there means that the run was not validated.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from whence.counted import counted
 from whence.errors import ArtifactError
 from whence.jobs.protocol import FAR, note_on
+from whence.report.checked import Agreement, Estimate, Gap, Scatter, Validation
+
+DRAWN = 6
+"""Questions that have a scatter plot."""
+
+Unit = Literal["sequences", "examples"]
 
 NAMES = {
     "ekfac": "EK-FAC",
@@ -32,50 +38,7 @@ NAMES = {
 """Estimators as people write them; the others are words already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One estimator's figure. The ends of the interval are None where nothing varied."""
-
-    method: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        name = NAMES.get(self.method, self.method)
-        if self.value is None:
-            return f"{name} none"
-        interval = "" if self.low is None or self.high is None else f" [{_said(self.low)}, {_said(self.high)}]"
-        return f"{name} {_said(self.value)}{interval}"
-
-
-def _said(value: float) -> str:
-    """Two decimals, or what is left of a number that two decimals would make nothing of."""
-    return f"{value:.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1g}"
-
-
-@dataclass(frozen=True, slots=True)
-class Validated:
-    """One check's result."""
-
-    check: str
-    text: str
-    """What the scores were compared with, as a sentence."""
-    measure: str
-    """What the figures are: a correlation, or nats."""
-    rows: tuple[Measured, ...]
-    """The run's own estimator first."""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def figure(self) -> str:
-        """The figures as one line."""
-        return f"{self.measure}: {', '.join(map(str, self.rows))}"
-
-
-def validated(
-    folder: Path, *, damping: str, questions: str, unit: Literal["sequences", "examples"] = "sequences"
-) -> list[Validated]:
+def validated(folder: Path, *, damping: str, questions: str, unit: Unit = "sequences") -> list[Validation]:
     """Every check in RUN/checks, in the order in which `whence validate` lists them.
 
     Args:
@@ -87,56 +50,105 @@ def validated(
         ArtifactError: If a file there is not a check's.
     """
     found = []
-    for check, read in _READERS.items():
+    for check in _READERS:
         path = folder / "checks" / f"{check}.json"
         if not path.exists():
             continue
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
-            text, measure, rows, notes = read(result, unit)
-            notes = [*_other(result, damping, questions), *notes]
+            one = told(check, result, unit)
+            found.append(replace(one, notes=(*_other(result, damping, questions), *one.notes)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             hint = f"delete it, or run `whence validate {check}` again"
             raise ArtifactError(f"{path} is not the result of a check: {error!r}", hint=hint) from None
-        found.append(Validated(check, text, measure, tuple(rows), tuple(notes)))
     return found
 
 
-Read = tuple[str, str, list[Measured], list[str]]
+def told(check: str, result: Mapping[str, Any], unit: Unit) -> Validation:
+    """What the file of a check says."""
+    return _READERS[check](result, unit)
 
 
-def _pbrf(result: Mapping[str, Any], unit: str) -> Read:
+def _pbrf(result: Mapping[str, Any], unit: Unit) -> Validation:
     solved = result["pbrf"]
     points, questions = len(solved["points"]), len(solved["response"])
-    text = f"The proximal Bregman response of {points:,} training {unit}, {counted(questions, 'question')}."
-    short = [] if solved["gradient_norm"]["converged"] else ["Not every solve reached the gradient norm asked for."]
-    return text, "Pearson correlation", _agreement(result), short
+    rows = _agreement(result)
+    own = next(iter(result["agreement"]))
+    return Validation(
+        name="pbrf",
+        unit=unit.removesuffix("s"),
+        text=f"The proximal Bregman response of {points:,} training {unit}, {counted(questions, 'question')}.",
+        measure="Pearson correlation",
+        second="Spearman",
+        rows=rows,
+        scatters=_scatters(solved["response"], result["scores"][own]),
+        notes=() if solved["gradient_norm"]["converged"] else ("Not every solve reached the gradient norm asked for.",),
+    )
 
 
-def _retrain(result: Mapping[str, Any], unit: str) -> Read:
-    text = f"Retraining without each of {len(result['points']):,} training {unit}."
-    return text, "Pearson correlation", _agreement(result), _apart(result)
+def _retrain(result: Mapping[str, Any], unit: Unit) -> Validation:
+    steps = result["decomposition"]
+    return Validation(
+        name="retrain",
+        unit=unit.removesuffix("s"),
+        text=f"Retraining without each of {len(result['points']):,} training {unit}.",
+        measure="Pearson correlation",
+        second="Spearman",
+        rows=_agreement(result),
+        scatters=_scatters(steps["rungs"]["retrained"], steps["rungs"]["estimator"]),
+        gaps=tuple(
+            Gap(
+                name=gap["gap"],
+                above=gap["above"],
+                below=gap["below"],
+                difference=gap["difference_nats"],
+                share=gap["share"],
+                pearson=_estimate(gap["pearson"]),
+                spearman=_estimate(gap["spearman"]),
+            )
+            for gap in steps["gaps"]
+        ),
+        rungs=tuple(Agreement(name, _estimate(mean)) for name, mean in steps["pearson_with_retraining"].items()),
+        notes=_apart(result),
+    )
 
 
-def _lds(result: Mapping[str, Any], unit: str) -> Read:
+def _lds(result: Mapping[str, Any], unit: Unit) -> Validation:
     of = result["settings"]
-    text = (
-        f"Retraining on {of['subsets']:,} random subsets of {of['fraction']:.0%} of the training {unit} "
-        f"({counted(of['seeds'], 'seed')} each): the linear datamodeling score."
+    return Validation(
+        name="lds",
+        unit=unit.removesuffix("s"),
+        text=(
+            f"Retraining on {of['subsets']:,} random subsets of {of['fraction']:.0%} of the training {unit} "
+            f"({counted(of['seeds'], 'seed')} each): the linear datamodeling score."
+        ),
+        measure="Spearman correlation",
+        rows=_rows(result, result["lds"], result["per_query"]),
+        notes=_apart(result),
     )
-    return text, "Spearman correlation", list(_means(result["lds"])), _apart(result)
 
 
-def _removal(result: Mapping[str, Any], unit: str) -> Read:
-    of, asked = result["settings"], "on the answer" if unit == "sequences" else "asked about"
-    text = (
-        f"Retraining without each question's top {of['removed']:,} of {of['examples']:,} training {unit}, beside "
-        f"{of['random draws']:,} random removals: how much the loss {asked} rises above those."
+def _removal(result: Mapping[str, Any], unit: Unit) -> Validation:
+    of, rises = result["settings"], result["per_query"]
+    asked = "on the answer" if unit == "sequences" else "asked about"
+    above = {
+        name: [rise - other for rise, other in zip(rises[name], rises["random"], strict=True)]
+        for name in result["above_random"]
+    }
+    return Validation(
+        name="removal",
+        unit=unit.removesuffix("s"),
+        text=(
+            f"Retraining without each question's top {of['removed']:,} of {of['examples']:,} training {unit}, "
+            f"beside {of['random draws']:,} random removals: how much the loss {asked} rises above those."
+        ),
+        measure="nats",
+        rows=_rows(result, result["above_random"], above),
+        notes=_apart(result),
     )
-    return text, "nats", list(_means(result["above_random"])), _apart(result)
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any], str], Read]] = {
+_READERS: dict[str, Callable[[Mapping[str, Any], Unit], Validation]] = {
     "pbrf": _pbrf,
     "retrain": _retrain,
     "lds": _lds,
@@ -144,17 +156,40 @@ _READERS: dict[str, Callable[[Mapping[str, Any], str], Read]] = {
 }
 
 
-def _agreement(result: Mapping[str, Any]) -> list[Measured]:
-    return list(_means({name: of["pearson"] for name, of in result["agreement"].items()}))
+def _agreement(result: Mapping[str, Any]) -> tuple[Agreement, ...]:
+    of = result["agreement"]
+    pearson = {name: one["pearson"] for name, one in of.items()}
+    second = {name: one["spearman"] for name, one in of.items()}
+    return _rows(result, pearson, {name: mean["per_query"] for name, mean in pearson.items()}, second)
 
 
-def _means(means: Mapping[str, Any]) -> Iterator[Measured]:
+def _rows(
+    result: Mapping[str, Any],
+    means: Mapping[str, Any],
+    each: Mapping[str, Any],
+    second: Mapping[str, Any] | None = None,
+) -> tuple[Agreement, ...]:
     """The run's own estimator comes first, as `jobs.validate` writes it."""
-    for name, mean in means.items():
-        interval = mean["interval"]
-        ends = (None, None) if interval is None or interval["low"] == interval["high"] else interval.values()
-        low, high, *_ = ends
-        yield Measured(name, mean["value"], low, high)
+    return tuple(
+        Agreement(
+            method=NAMES.get(name, name),
+            mean=_estimate(mean),
+            second=None if second is None else _estimate(second[name]),
+            each=tuple(each[name]),
+            seconds=result.get("seconds", {}).get(name),
+        )
+        for name, mean in means.items()
+    )
+
+
+def _estimate(mean: Mapping[str, Any]) -> Estimate:
+    interval = mean["interval"] or {"low": None, "high": None}
+    return Estimate(mean["value"], interval["low"], interval["high"])
+
+
+def _scatters(measured: Sequence[Sequence[float]], estimated: Sequence[Sequence[float]]) -> tuple[Scatter, ...]:
+    pairs = list(zip(measured, estimated, strict=True))[:DRAWN]
+    return tuple(Scatter(k, tuple(zip(*pair, strict=True))) for k, pair in enumerate(pairs, start=1))
 
 
 def _other(result: Mapping[str, Any], damping: str, questions: str) -> list[str]:
@@ -166,8 +201,8 @@ def _other(result: Mapping[str, Any], damping: str, questions: str) -> list[str]
     return notes
 
 
-def _apart(result: Mapping[str, Any]) -> list[str]:
+def _apart(result: Mapping[str, Any]) -> tuple[str, ...]:
     apart = result["distance_from_model"]
     if apart is not None and apart <= FAR:
-        return []
-    return [f"{note[0].upper()}{note[1:]}." for note in note_on(result)]
+        return ()
+    return tuple(f"{note[0].upper()}{note[1:]}." for note in note_on(result))

@@ -17,14 +17,15 @@ from torch import Tensor
 from whence.artifacts.atomic import write_text
 from whence.counted import counted
 from whence.data.examples import Examples
-from whence.jobs.report.provenance import coverage_rows, damping_in_words, validations, versions
+from whence.jobs.report.provenance import coverage_rows, damping_in_words, versions
+from whence.jobs.validated import validated
 from whence.jobs.valuation import Valuation, ValueSettings
 from whence.jobs.value import agreement, predictions
 from whence.layers.select import named
+from whence.report.checked import Validation
 from whence.report.gallery import Card, Gallery, Ranking, render_gallery
 from whence.report.numbers import percent
 from whence.report.png import data_uri
-from whence.report.trust import Validation
 
 SMALL = 64
 """Pictures below so many pixels a side are drawn with their pixels as squares."""
@@ -158,7 +159,7 @@ def _rankings(run: Valuation) -> list[Ranking]:
 
 def _validations(run: Valuation) -> list[Validation]:
     """Checks are of the influence on the validation loss; self-influence is judged by none."""
-    return validations(run.folder, damping=run.damping, questions=run.questions_digest, unit="examples")
+    return validated(run.folder, damping=run.damping, questions=run.questions_digest, unit="examples")
 
 
 def _suspects(run: Valuation) -> list[Card]:

@@ -5,23 +5,28 @@
                ──► pieces    tokens as they are shown: bytes joined, controls made visible
                ──► html      the template, with a content-security policy that names its own two scripts and style
 
-`model`, `shape` and `trust` hold the words that a job fills in; `words` and `overlap` compare texts with each other.
+`model`, `shape`, `trust` and `checked` hold the words that a job fills in; `words` and `overlap` compare texts with
+each other; `check_page` is one check by itself.
 Nothing here imports torch.
 """
 
+from whence.report.checked import Agreement, Estimate, Gap, Scatter, Validation
 from whence.report.html import render
 from whence.report.model import AnswerToken, Doc, Question, ReportData, Shared
 from whence.report.pieces import surface, vocabulary_style
 from whence.report.shape import Against, Fit, GroupRow, GroupTotals, Matrix, Tail
-from whence.report.trust import CheckRow, CoverageRow, Lost, Recall, RecallRow, Swept, Trust, Validation, WouldKeep
+from whence.report.trust import CheckRow, CoverageRow, Lost, Recall, RecallRow, Swept, Trust, WouldKeep
 
 __all__ = [
     "Against",
+    "Agreement",
     "AnswerToken",
     "CheckRow",
     "CoverageRow",
     "Doc",
+    "Estimate",
     "Fit",
+    "Gap",
     "GroupRow",
     "GroupTotals",
     "Lost",
@@ -30,6 +35,7 @@ __all__ = [
     "Recall",
     "RecallRow",
     "ReportData",
+    "Scatter",
     "Shared",
     "Swept",
     "Tail",

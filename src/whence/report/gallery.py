@@ -14,9 +14,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from whence.report.checked import Validation
 from whence.report.html import _day, _flat, environment, policy, read_asset
 from whence.report.numbers import largest
-from whence.report.trust import CoverageRow, Validation
+from whence.report.trust import CoverageRow
 
 STYLES = (
     "base.css",
@@ -24,6 +25,7 @@ STYLES = (
     "question.css",
     "document.css",
     "trust.css",
+    "checked.css",
     "narrow.css",
     "print.css",
     "gallery.css",

@@ -34,6 +34,7 @@ STYLES = (
     "document.css",
     "figures.css",
     "trust.css",
+    "checked.css",
     "narrow.css",
     "print.css",
 )
@@ -163,6 +164,7 @@ def environment() -> Environment:
         "level": lambda value, top: numbers.level_class(numbers.level(value, top)),
         "signed": numbers.signed,
         "plain": numbers.plain,
+        "short": numbers.short,
         "percent": numbers.percent,
         "count": numbers.count,
     }

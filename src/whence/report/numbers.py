@@ -44,6 +44,20 @@ def plain(value: float | None) -> str:
     return f"{minus}{mantissa} × 10{str(exponent).translate(_SUPERSCRIPT)}"
 
 
+def short(value: float | None) -> str:
+    """Two decimals, of a correlation or a small amount; where they would say nothing, what is left of it.
+
+    Example:
+        >>> short(0.5149), short(-0.3), short(0.0012), short(2e-7), short(None)
+        ('0.51', '−0.30', '0.001', '2.00 × 10⁻⁷', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0 or 0.005 <= abs(value) < 100:
+        return f"{value:.2f}".replace("-", "−")
+    return f"{value:.1g}".replace("-", "−") if 1e-4 <= abs(value) < 0.005 else plain(value)
+
+
 def count(value: int) -> str:
     """Whole numbers with thin spaces between thousands.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from whence.report.checked import Validation
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoverageRow:
@@ -76,18 +78,6 @@ class WouldKeep:
     """The documents shown that raise the answer."""
     held: list[int]
     """How many of them are among its first documents, for each of `Trust.firsts`."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Validation:
-    """One comparison of the scores with a measure of truth."""
-
-    name: str
-    text: str
-    measure: str
-    figures: list[str]
-    """This run's own estimator first, each with its interval."""
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,11 +14,12 @@ from whence.jobs.filter_setting import BIAS
 from whence.jobs.log import Log
 from whence.jobs.report.corpus import Corpus
 from whence.jobs.report.planted import Planted
-from whence.jobs.report.provenance import coverage_rows, damping_in_words, model_name, portable, validations, versions
+from whence.jobs.report.provenance import coverage_rows, damping_in_words, model_name, portable, versions
 from whence.jobs.report.question import told
 from whence.jobs.report.shapes import matrices_of
 from whence.jobs.solved import METHODS
 from whence.jobs.stream import device_of
+from whence.jobs.validated import validated
 from whence.layers.select import named
 from whence.report.model import ReportData
 from whence.report.trust import CheckRow, Trust
@@ -86,7 +87,7 @@ def _trust(run: Run, corpus: Corpus, noise: list[str]) -> Trust:
         dtype=settings.dtype,
         damping=damping_in_words(curvature),
         noise=_sentence(noise[0].removeprefix(_NOISE)) if noise else "",
-        validations=validations(run.folder, damping=str(curvature.damping), questions=session.questions_digest),
+        validations=validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest),
         checks=[
             CheckRow(name=row.name, verdict=row.verdict, text=row.text, advice=row.advice or "")
             for row in (() if checks is None else checks.rows)

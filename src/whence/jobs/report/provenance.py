@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from whence.counted import counted
 from whence.curvature import Curvature, Damping
-from whence.jobs.validated import validated
 from whence.layers.coverage import Coverage
-from whence.report.trust import CoverageRow, Validation
+from whence.report.trust import CoverageRow
 
 
 def model_name(model: str) -> str:
@@ -54,22 +52,6 @@ def coverage_rows(coverage: Coverage) -> list[CoverageRow]:
             reason=row.reason,
         )
         for row in coverage.rows
-    ]
-
-
-def validations(
-    folder: Path, *, damping: str, questions: str, unit: Literal["sequences", "examples"] = "sequences"
-) -> list[Validation]:
-    """What the checks of a run or a valuation found, as a report shows it: see `jobs.validated`."""
-    return [
-        Validation(
-            name=one.check,
-            text=one.text,
-            measure=one.measure,
-            figures=[str(row) for row in one.rows],
-            notes=list(one.notes),
-        )
-        for one in validated(folder, damping=damping, questions=questions, unit=unit)
     ]
 
 
