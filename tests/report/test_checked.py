@@ -37,7 +37,7 @@ def test_a_dot_of_equal_numbers_lies_on_the_line_of_equality():
     for x, y in plot.places[:2]:
         assert (x - x1) * (y2 - y1) == pytest.approx((y - y1) * (x2 - x1), abs=20)
     assert all(MARGIN <= x <= SIDE - MARGIN and MARGIN <= y <= SIDE - MARGIN for x, y in plot.places)
-    assert plot.corners == ("−1.00", "+2.00", "−1.00", "+3.00")
+    assert plot.corners == ("−1", "+2", "−1", "+3")
 
 
 def test_scales_that_do_not_meet_have_no_line_of_equality_and_equal_dots_are_drawn():

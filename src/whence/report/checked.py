@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from whence.report.numbers import short, signed
+from whence.report.numbers import short
 
 SIDE, MARGIN = 150, 8
 """Of a scatter plot, and the space around its dots."""
@@ -74,7 +74,7 @@ class Scatter:
     @property
     def corners(self) -> tuple[str, str, str, str]:
         """Both ends across, both ends along, as they are printed."""
-        left, right, bottom, top = (signed(end) for end in (*self.across, *self.along))
+        left, right, bottom, top = (f"{end:+.2g}".replace("-", "−") for end in (*self.across, *self.along))
         return left, right, bottom, top
 
     @property
