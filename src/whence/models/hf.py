@@ -25,6 +25,8 @@ def load_model(
         dtype: What the weights are held and computed in. Float32 by default: transformers would take whatever
             the checkpoint was saved in.
         attention: ``eager`` by default: fused kernels can make a sequence's gradient depend on its batch-mates.
+            Mixtures of experts run one expert after another whatever it is: their grouped kernel has no forward-mode
+            derivative, which the attribution to output tokens takes.
         device: The accelerator where there is one, unless named.
 
     Raises:
@@ -61,7 +63,12 @@ def _loaded(path: str | Path, auto: str, what: str, dtype: str, attention: str, 
     placed = {"device_map": {"": str(place)}} if quantised else {}  # rounded weights are made where they stay
     try:
         model: nn.Module = getattr(transformers, auto).from_pretrained(
-            folder, dtype=DTYPES[dtype], attn_implementation=attention, local_files_only=True, **placed
+            folder,
+            dtype=DTYPES[dtype],
+            attn_implementation=attention,
+            experts_implementation="eager",
+            local_files_only=True,
+            **placed,
         )
     except ImportError as error:
         raise ModelError(

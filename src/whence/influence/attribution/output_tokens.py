@@ -58,5 +58,5 @@ def output_tokens(
     except NotImplementedError as error:
         raise ModelError(
             f"{type(model).__name__} has an operation without a forward-mode derivative: {str(error).splitlines()[0]}",
-            hint="load the model with attention='eager', or leave out the output-token attribution",
+            hint='load the model with attn_implementation="eager" and, of experts, experts_implementation="eager"',
         ) from error
