@@ -8,6 +8,7 @@ import shutil
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import whence as wh
@@ -155,11 +156,20 @@ def test_the_tail_is_of_what_raises_and_has_a_law_where_there_is_enough(opened):
     assert page.tags.count("polyline") == 1
 
 
-def test_layers_that_were_not_kept_are_refused_with_how_to_keep_them(home, tmp_path):
+def test_layers_that_were_not_kept_are_those_of_the_report_or_refused_with_how_to_keep_them(home, tmp_path):
     folder = tmp_path / "r"
     shutil.copytree(home[0], folder)
     path = next((folder / "answers").glob("*/answers.json"))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"by": []}))
+    shown = wh.open(folder).layers()
+    whole = wh.open(home[0]).layers()
+    kept = pq.read_table(path.parent / "shown-00000.parquet")
+    assert f"of the {len(kept)} documents that the report shows" in shown.title
+    assert [row["layer"] for row in shown] == [row["layer"] for row in whole]
+    raw, n = kept["raw"].to_numpy(), wh.open(folder).train_size
+    assert np.isclose(sum(row["raises"] + row["lowers"] for row in shown), raw.sum() / n, rtol=1e-3, atol=1e-6)
+    for one in path.parent.glob("shown-*.parquet"):
+        one.unlink()
     with pytest.raises(ArtifactError, match="did not keep its scores by layer") as refused:
         wh.open(folder).layers()
     assert 'by="layer"' in refused.value.hint
@@ -222,3 +232,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, home):
     shutil.copy(home[0] / "settings.toml", tmp_path)
     with pytest.raises(ArtifactError, match="has no scores yet"):
         wh.open(tmp_path)
+
+
+def test_a_question_is_a_number_and_an_id_is_told_its_own(opened):
+    with pytest.raises(InvalidSetting, match="no question 'q2'") as refused:
+        opened.top(1, "q2")
+    assert refused.value.hint == "questions are numbered from 0 to 1, and 'q2' is 1"

@@ -86,13 +86,15 @@ class Answers:
         """One of the questions, from 0.
 
         Raises:
-            InvalidSetting: If there are not so many.
+            InvalidSetting: If it is no number, or there are not so many.
         """
-        if not 0 <= number < len(self.questions):
-            count = len(self.questions)
+        count = len(self.questions)
+        if not isinstance(number, int | np.integer) or not 0 <= number < count:
+            known = [query.id for query in self.questions]
             raise InvalidSetting(
-                f"there is no question {number}: {self.run} answered {count}",
-                hint=f"questions are numbered from 0 to {count - 1}",
+                f"there is no question {number!r}: {self.run} answered {count}",
+                hint=f"questions are numbered from 0 to {count - 1}"
+                + (f", and {number!r} is {known.index(number)}" if number in known else ""),
             )
         return self.questions[number]
 

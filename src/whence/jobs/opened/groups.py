@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from whence.data.table import NAME, PREFIX
 from whence.errors import InvalidSetting
+from whence.jobs.opened.shown import read_layers
 from whence.jobs.views import View
 from whence.report.notebook import Column, cell
 
@@ -58,9 +59,15 @@ def group_view(run: Run, column: str, question: int) -> View:
 
 
 def layer_view(run: Run, question: int) -> View:
-    """Layers in the model's order; what raises and what lowers the answer are added up apart."""
-    parts = run.answers.by_layer(question, run.store) / run.train_size
+    """Layers in the model's order; what raises and what lowers the answer are added up apart.
+
+    Of all documents where their scores were kept by layer, else of those that the report shows, and the title says so.
+    """
+    run.answers.question(question)
+    shown = None if "layer" in run.answers.by else read_layers(run.answers.folder, question)
+    parts = (run.answers.by_layer(question, run.store) if shown is None else shown) / run.train_size
     parts = parts[:, ~np.isnan(parts).any(0)]
+    of = "" if shown is None else f", of the {shown.shape[1]:,} documents that the report shows"
     size = np.abs(parts).sum()
     rows = [
         {
@@ -74,11 +81,11 @@ def layer_view(run: Run, question: int) -> View:
     ]
     columns = [
         Column("layer", "layer", "word"),
-        Column("raises", "raises, nats per copy of all", "influence"),
+        Column("raises", f"raises, nats per copy of {'all' if shown is None else 'each'}", "influence"),
         Column("lowers", "lowers", "influence"),
         Column("share", "share of both", "share"),
     ]
-    return View(f"By layer: {run.said(question)}", columns, rows, value="share")
+    return View(f"By layer{of}: {run.said(question)}", columns, rows, value="share")
 
 
 def column_of(store: TokenStore, column: str) -> list[Any]:
@@ -94,7 +101,7 @@ def column_of(store: TokenStore, column: str) -> list[Any]:
         near = difflib.get_close_matches(column, [*fields, *OWN], n=1)
         raise InvalidSetting(
             f'the data have no column "{column}"',
-            hint=f'did you mean "{near[0]}"?' if near else f"there are: {', '.join([*fields, *OWN])}",
+            hint=f'did you mean "{near[0]}"?' if near else f"there are: {', '.join(dict.fromkeys([*fields, *OWN]))}",
         )
     stored = PREFIX + column if column in fields else column
     return list(parquet.read_table(path, columns=[stored])[stored].to_pylist())

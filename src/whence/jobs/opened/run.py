@@ -189,10 +189,12 @@ class Run:
         return group_view(self, column, question)
 
     def layers(self, question: int = 0) -> View:
-        """Through which layers all documents raise and lower an answer.
+        """Through which layers documents raise and lower an answer.
+
+        All of them where the scores were kept by layer (``by="layer"``), else those that the report shows.
 
         Raises:
-            ArtifactError: If the scores were not kept by layer, with how to keep them.
+            ArtifactError: If neither is there, with how to keep them.
         """
         return layer_view(self, question)
 

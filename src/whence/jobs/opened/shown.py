@@ -71,5 +71,14 @@ def read_shown(folder: Path, question: int, document: int) -> Shown | None:
     return Shown(row["tokens"], row["scored"], **numbers)
 
 
+def read_layers(folder: Path, question: int) -> NDArray[np.float64] | None:
+    """A layer's part in the score of every document that the report shows, ``[l documents]``; None without a report."""
+    path = _path(folder, question)
+    if not path.exists():
+        return None
+    rows = parquet.read_table(path, columns=["by_layer"])["by_layer"].to_pylist()
+    return np.array(rows, np.float64).T if rows else None
+
+
 def _path(folder: Path, question: int) -> Path:
     return folder / f"shown-{question:05d}.parquet"
