@@ -22,7 +22,7 @@ from bench.mislabelled.detect import DAMPINGS, TASK, accuracy, trained
 from bench.mislabelled.sets import Flippable
 from whence.data import TensorData
 from whence.jobs.fit import fit
-from whence.jobs.value import value
+from whence.jobs.valuation.values import value
 
 REMOVED = (0.1, 0.2, 0.3)
 KEPT = (0.1, 0.3)

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def asked(monkeypatch):
-    import whence.jobs.validate as jobs
+    import whence.jobs.validation.job as jobs
 
     calls = []
 

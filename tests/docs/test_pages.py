@@ -35,7 +35,7 @@ def test_a_page_runs_as_it_is_written(page, tmp_path, monkeypatch):
 
 def test_every_recipe_that_is_shown_is_read_and_every_key_is_explained(tmp_path):
     from whence.evaluate.training import Recipe
-    from whence.jobs.protocol import Protocol
+    from whence.jobs.validation.protocol import Protocol
 
     text = VALIDATE.read_text(encoding="utf-8")
     shown = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

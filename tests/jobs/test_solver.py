@@ -15,14 +15,14 @@ import torch
 from whence.curvature.ggn import GaussNewton
 from whence.curvature.inverse import INVERSES, ConjugateGradient
 from whence.errors import InvalidSetting
-from whence.jobs.estimates import estimates
-from whence.jobs.judged import judged
 from whence.jobs.log import Log
 from whence.jobs.opened.run import Run
 from whence.jobs.plan import plan
 from whence.jobs.refine import query_vectors
 from whence.jobs.run import run
 from whence.jobs.settings import RunSettings, SolverName
+from whence.jobs.validation.estimates import estimates
+from whence.jobs.validation.judged import judged
 from whence.solvers.algebra import damped, residual
 from whence.world import World
 

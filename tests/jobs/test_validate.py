@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-import whence.jobs.validate as jobs
+import whence.jobs.validation.job as jobs
 from whence.errors import ArtifactError, InvalidSetting
 from whence.evaluate.examples import collect
 from whence.evaluate.training import Recipe, train
 from whence.jobs.chosen import Chosen
-from whence.jobs.estimates import estimates
-from whence.jobs.judged import judged
 from whence.jobs.log import Log
-from whence.jobs.protocol import Protocol
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
-from whence.jobs.validate import validate
-from whence.jobs.validated import validated
+from whence.jobs.validation.estimates import estimates
+from whence.jobs.validation.job import validate
+from whence.jobs.validation.judged import judged
+from whence.jobs.validation.protocol import Protocol
+from whence.jobs.validation.told import validated
 from whence.world import World
 
 RECIPE = """

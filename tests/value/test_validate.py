@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from tests.value.conftest import NET
 from tests.value.test_refusals import refused
 
-import whence.jobs.validate as jobs
+import whence.jobs.validation.job as jobs
 from whence.errors import InvalidSetting
 from whence.jobs.log import Log
-from whence.jobs.validate import validate
-from whence.jobs.valuation import ValueSettings
+from whence.jobs.validation.job import validate
+from whence.jobs.valuation.folder import ValueSettings
 
 RECIPE = """
 start = "{start}"

@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 import whence as wh
 from whence.data import TensorData
-from whence.jobs.value import agreement, predictions
+from whence.jobs.valuation.values import agreement, predictions
 from whence.tasks import CausalLM, Classification, Regression
 
 TASK = Classification()

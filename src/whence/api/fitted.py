@@ -25,11 +25,11 @@ from whence.influence.query import Queries
 from whence.jobs import fit as fit_job
 from whence.jobs import query as query_job
 from whence.jobs import score as score_job
-from whence.jobs import value as value_job
 from whence.jobs.plan import Plan, plan_for
 from whence.jobs.plan.workload import Workload
 from whence.jobs.scored import Scores
-from whence.jobs.value import Suspects, Values
+from whence.jobs.valuation import values as value_job
+from whence.jobs.valuation.values import Suspects, Values
 from whence.layers.lora import Params
 from whence.types import Labels, OutputTask, Task
 

@@ -14,7 +14,7 @@ from whence.curvature import Curvature
 from whence.curvature.origin import Origin
 from whence.errors import DataError, InvalidSetting
 from whence.influence.topk import TopK
-from whence.jobs.value import Suspects, suspects_of
+from whence.jobs.valuation.values import Suspects, suspects_of
 from whence.jobs.views import View
 from whence.report.notebook import Column
 from whence.types import Data

@@ -40,7 +40,7 @@ Each = Annotated[bool, _flag("Ask about each validation example by itself, not a
 def is_valuation(folder: Path) -> bool:
     """Whether a folder is one that `whence value` or `whence self --labels` made."""
     from whence.artifacts.manifest import Manifest
-    from whence.jobs.valuation import KIND
+    from whence.jobs.valuation.folder import KIND
 
     try:
         return Manifest.read(folder).kind == KIND
@@ -50,7 +50,7 @@ def is_valuation(folder: Path) -> bool:
 
 def chosen(folder: Path, **given: Any) -> Any:
     """Settings from flags; what is not given comes from the folder's last run, then from the defaults."""
-    from whence.jobs.valuation import ValueSettings
+    from whence.jobs.valuation.folder import ValueSettings
 
     if given.get("damping") is not None:
         from whence.cli.flags import _number

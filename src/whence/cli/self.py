@@ -86,7 +86,7 @@ def self_influence(
     if labels:
         flags.refuse("cannot be given with --labels", "leave it out", units=units, settings=settings)
         chosen = examples.chosen(run, **shared, **own)
-        from whence.jobs.valued import label_suspects
+        from whence.jobs.valuation.job import label_suspects
 
         with progress() as log:
             found = label_suspects(run, chosen, log=log)

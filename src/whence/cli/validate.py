@@ -68,7 +68,7 @@ def validate(
         chosen = examples.chosen(run, damping=damping)
     else:
         folder, chosen = flags.gather(run, settings, damping=damping, **own)
-    from whence.jobs.validate import validate as job
+    from whence.jobs.validation.job import validate as job
 
     with progress() as log:
         result = job(folder, chosen, check, count=count, recipe=recipe, log=log)

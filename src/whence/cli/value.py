@@ -56,7 +56,7 @@ def value(
         damping=damping,
         top=top,
     )
-    from whence.jobs.valued import values as job
+    from whence.jobs.valuation.job import values as job
 
     with progress() as log:
         result = job(run, chosen, log=log)

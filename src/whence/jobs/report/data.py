@@ -19,7 +19,7 @@ from whence.jobs.report.question import told
 from whence.jobs.report.shapes import matrices_of
 from whence.jobs.solved import METHODS
 from whence.jobs.stream import device_of
-from whence.jobs.validated import validated
+from whence.jobs.validation.told import validated
 from whence.layers.select import named
 from whence.report.model import ReportData
 from whence.report.trust import CheckRow, Trust

@@ -24,7 +24,7 @@ from whence.jobs.report.provenance import model_name
 from whence.jobs.serve.progress import Progress, progress_of
 from whence.jobs.settings import RunSettings
 from whence.jobs.summary import short
-from whence.jobs.valuation import KIND as VALUATION
+from whence.jobs.valuation.folder import KIND as VALUATION
 
 DEPTH = 4
 """Folders that a run may lie below the one that is served."""

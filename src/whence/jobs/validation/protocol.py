@@ -17,7 +17,7 @@ from whence.evaluate.examples import collect
 from whence.evaluate.models import State, parameters_of
 from whence.evaluate.retrain import Bank
 from whence.evaluate.training import Recipe
-from whence.jobs.judged import Judged
+from whence.jobs.validation.judged import Judged
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,13 +33,13 @@ from whence.evaluate.proximal import Objective
 from whence.evaluate.removal import removal
 from whence.evaluate.statistics import mean_over_queries, pearson, spearman
 from whence.jobs.chosen import Chosen, few_batches
-from whence.jobs.estimates import estimates, linearised
-from whence.jobs.judged import Judged, judged
 from whence.jobs.log import Log
-from whence.jobs.protocol import HINT, Protocol, bank_of, described, note_on
 from whence.jobs.settings import RunSettings
-from whence.jobs.validated import told
-from whence.jobs.valuation import ValueSettings
+from whence.jobs.validation.estimates import estimates, linearised
+from whence.jobs.validation.judged import Judged, judged
+from whence.jobs.validation.protocol import HINT, Protocol, bank_of, described, note_on
+from whence.jobs.validation.told import told
+from whence.jobs.valuation.folder import ValueSettings
 from whence.report.check_page import render_check
 from whence.world import World
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from whence.jobs.log import Log
 from whence.jobs.out_of_range import said_of_loss
-from whence.jobs.valuation import Valuation, ValueSettings
-from whence.jobs.value_report import (
+from whence.jobs.valuation.folder import Valuation, ValueSettings
+from whence.jobs.valuation.report import (
     suspect_rows,
     suspects_dict,
     values_dict,

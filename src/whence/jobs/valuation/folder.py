@@ -33,7 +33,7 @@ from whence.data.queries import QueryBatch
 from whence.errors import InvalidSetting
 from whence.jobs.fit import fit
 from whence.jobs.log import Log
-from whence.jobs.value import Suspects, Values, agreement, predictions, suspects, validation_queries, value
+from whence.jobs.valuation.values import Suspects, Values, agreement, predictions, suspects, validation_queries, value
 from whence.models.hf import load_classifier, load_tokenizer
 from whence.models.own import is_own, load_own
 from whence.tasks import Classification, Regression

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from whence.counted import counted
 from whence.errors import ArtifactError
-from whence.jobs.protocol import FAR, note_on
+from whence.jobs.validation.protocol import FAR, note_on
 from whence.report.checked import Agreement, Estimate, Gap, Scatter, Validation
 
 DRAWN = 6
@@ -169,7 +169,7 @@ def _rows(
     each: Mapping[str, Any],
     second: Mapping[str, Any] | None = None,
 ) -> tuple[Agreement, ...]:
-    """The run's own estimator comes first, as `jobs.validate` writes it."""
+    """The run's own estimator comes first, as `jobs.validation.job` writes it."""
     return tuple(
         Agreement(
             method=NAMES.get(name, name),

@@ -12,9 +12,9 @@ from whence.curvature import Curvature
 from whence.influence.query import Queries
 from whence.jobs.chosen import few_batches
 from whence.jobs.fit import fit
-from whence.jobs.judged import Judged
 from whence.jobs.refine import make_inverse, refined_queries
 from whence.jobs.score import score, self_influence
+from whence.jobs.validation.judged import Judged
 from whence.types import Data
 
 

@@ -18,9 +18,9 @@ from whence.artifacts.atomic import write_text
 from whence.counted import counted
 from whence.data.examples import Examples
 from whence.jobs.report.provenance import coverage_rows, damping_in_words, versions
-from whence.jobs.validated import validated
-from whence.jobs.valuation import Valuation, ValueSettings
-from whence.jobs.value import agreement, predictions
+from whence.jobs.validation.told import validated
+from whence.jobs.valuation.folder import Valuation, ValueSettings
+from whence.jobs.valuation.values import agreement, predictions
 from whence.layers.select import named
 from whence.report.checked import Validation
 from whence.report.gallery import Card, Gallery, Ranking, render_gallery
