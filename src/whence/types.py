@@ -8,7 +8,7 @@ score** means training more on that sequence would raise the query's measurement
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -229,6 +229,10 @@ class OutputTask(Task, Protocol):
         each example where an example has one output.
         """
         ...
+
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many are done."""
 
 
 @runtime_checkable

@@ -193,6 +193,24 @@ def test_how_many_are_solved_at_once_and_how_the_data_are_batched_change_nothing
     torch.testing.assert_close(solved(7, None).response, whole.response, rtol=5e-3, atol=1e-3)
 
 
+def test_gradients_are_counted_while_solves_go_on():
+    """Of the most that all groups may take; never backwards, and to the end when every solve has stopped."""
+    model, x, y, _, _ = ridge()
+    data, told = TensorData(x, y, batch_size=N), []
+
+    found = pbrf(
+        model, track(model, "0").layers, {"0": LAMBDA}, data, Regression(), [as_queries(collect(data, ASKED))],
+        POINTS, at_once=len(POINTS), progress=lambda done, total: told.append((done, total)), **TIGHT,
+    )  # fmt: skip
+
+    groups = -(-(2 * len(POINTS) + 1) // len(POINTS))
+    most = told[0][1] // groups
+    assert {total for _, total in told} == {groups * most}
+    assert told == sorted(told)
+    assert told[-1] == (groups * most, groups * most)
+    assert len(told) > groups + found.settings["gradients_taken"]["largest"] - 2  # not only when a group is done
+
+
 def test_the_proximal_step_moves_towards_the_minimum_and_subtracts_its_control():
     """With the loss in place of its divergence, ridge around θˢ has a closed form for every ε."""
     model, x, y, design, _ = ridge()

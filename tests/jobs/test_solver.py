@@ -6,12 +6,14 @@ import io
 import json
 from dataclasses import replace
 from functools import partial
+from math import ceil
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from whence.counted import counted
 from whence.curvature.ggn import GaussNewton
 from whence.curvature.inverse import INVERSES, ConjugateGradient
 from whence.errors import InvalidSetting
@@ -21,7 +23,9 @@ from whence.jobs.plan import plan
 from whence.jobs.refine import query_vectors
 from whence.jobs.run import run
 from whence.jobs.settings import RunSettings, SolverName
+from whence.jobs.solved import read_solved
 from whence.jobs.validation.estimates import estimates
+from whence.jobs.validation.job import validate
 from whence.jobs.validation.judged import judged
 from whence.solvers.algebra import damped, residual
 from whence.world import World
@@ -104,8 +108,40 @@ def test_a_solve_that_stops_short_says_so(settings, monkeypatch, tmp_path):
 
     found = run(tmp_path / "short", settings, log=Log(stream=told), stop_after="score")
 
-    assert "solve: products with the training text: 7 of 7" in told.getvalue()
+    lines = told.getvalue().splitlines()
+    announced = next(line for line in lines if line.startswith("solve: cg takes"))
+    assert "at most 35 epochs of training for 3 questions" in announced  # 7 products of (3 + 4 · 3)/3
+    assert lines.index(announced) < next(n for n, line in enumerate(lines) if line.startswith("solve: epochs"))
+    assert "solve: epochs of training: 35 of 35" in told.getvalue()
     assert "; stopped at 7 products, short of the tolerance of 1e-09" in found.text()
+
+
+@pytest.mark.parametrize("name", ["sampled", "exact", "astra"])
+def test_what_a_solver_costs_is_said_before_it_begins_and_is_what_it_costs(settings, done, name):
+    told = io.StringIO()
+
+    found = run(done.folder, replace(settings, solver=name), log=Log(stream=told), stop_after="query")
+
+    (solved,) = read_solved(found.folder / "queries" / found.session.asked)
+    lines = told.getvalue().splitlines()
+    said = next(n for n, line in enumerate(lines) if line.startswith(f"solve: {name} takes about "))
+    assert f"about {counted(solved.epochs, 'epoch')} of training for 3 questions" in lines[said]
+    assert f"solve: epochs of training: {ceil(solved.epochs):,} of {ceil(solved.epochs):,}" in "\n".join(lines[said:])
+
+
+@pytest.mark.parametrize("check", ["run", "pbrf"])
+def test_an_exact_solve_of_a_large_model_is_refused_before_the_fit(settings, monkeypatch, tmp_path, check):
+    monkeypatch.setattr("whence.curvature.inverse.exact.FEW", 1000)
+    told, asked = io.StringIO(), replace(settings, solver="exact")
+
+    job = partial(validate, check="pbrf") if check == "pbrf" else run
+
+    with pytest.raises(InvalidSetting, match="at most 1,000 weights, or 1,000 rows .* here are 1,152 weights") as error:
+        job(tmp_path / "r", asked, log=Log(stream=told))
+
+    assert "--solver cg" in error.value.hint
+    assert "fit" not in told.getvalue()
+    assert not (tmp_path / "r" / "curvature").exists()
 
 
 def test_a_residual_that_says_the_scores_are_worse_than_unsolved_comes_with_advice(done):

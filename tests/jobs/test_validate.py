@@ -1,6 +1,8 @@
 """Validating a run in miniature: what is refused first, what is written, what is used again."""
 
+import io
 import json
+import re
 from functools import partial
 
 import numpy as np
@@ -57,7 +59,11 @@ def few_steps(monkeypatch):
 
 
 def test_pbrf_needs_nothing_beside_the_run(settings, few_steps, tmp_path):
-    found = validate(tmp_path / "run", settings, "pbrf", count=4)
+    told = io.StringIO()
+
+    found = validate(tmp_path / "run", settings, "pbrf", count=4, log=Log(stream=told))
+
+    assert re.search(r"solve: bregman, gradients at most: [2-7] of \d+\n", told.getvalue())  # while they are solved
 
     result = json.loads((tmp_path / "run" / "checks" / "pbrf.json").read_text())
     assert result == found.to_dict()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.cases import OURS, lm, table
+from tests.cases import OURS, table
 from tests.oracle.test_curvature import fitted
 from tests.oracle.test_ggn import directions, gauss_newton, written_out
 from torch.testing import assert_close
@@ -56,20 +56,16 @@ def assert_near(found, expected, tolerance=1e-6):
     assert_close(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("way", ["few rows", "few weights", "cg"])
+@pytest.mark.parametrize("way", ["few rows", "few weights"])
 @pytest.mark.parametrize("name", ["mlp", "regression"])
 def test_the_exact_solve_is_the_dense_one(name, way, monkeypatch):
     case, matrix = written_out(name)
     curvature, operator = curvature_of(name), gauss_newton(case)
     grads = directions(operator)
-    solver = Exact(curvature, operator)
-    if way == "cg":
-        monkeypatch.setattr("whence.curvature.inverse.exact.FEW", 0)
     if way == "few weights":
         monkeypatch.setattr("whence.curvature.inverse.exact.ROOT_ELEMENTS", 0)
-    assert (solver.direct is None) == (way == "cg")
 
-    x, report = solver.reported(grads)
+    x, report = Exact(curvature, operator).reported(grads)
 
     assert_near(operator.flat(x), solved(operator, curvature, matrix, grads))
     assert (report.residuals < 1e-8).all()
@@ -238,12 +234,44 @@ def test_the_sampled_fisher_of_too_many_sequences_is_refused(monkeypatch):
         Sampled(curvature_of("mlp"), gauss_newton(table()))
 
 
-def test_an_exact_solve_that_does_not_get_there_says_so():
-    operator = gauss_newton(lm())
-    solver = Exact(curvature_of("lm"), operator, most=4)
-    solver.__dict__["direct"] = None
-    with pytest.raises(NumericalError, match="short of 1e-09"):
-        solver.solve(directions(operator))
+def test_an_exact_solve_of_a_large_matrix_is_refused_and_nothing_takes_its_place(monkeypatch):
+    monkeypatch.setattr("whence.curvature.inverse.exact.FEW", 7)
+    with pytest.raises(
+        InvalidSetting, match="at most 7 weights, or 7 rows .* here are 43 weights and 24 rows"
+    ) as error:
+        Exact(curvature_of("mlp"), gauss_newton(table()))
+    assert "--solver cg" in error.value.hint
+
+
+@pytest.mark.parametrize("solver", INVERSES)
+def test_the_cost_that_is_told_before_is_what_is_spent_and_counted_while_it_is(solver):
+    """To the last batch where nothing is iterated, or by a number of steps; where it stops when it is done, at most."""
+    curvature, operator = curvature_of("mlp"), gauss_newton(table(), batch_size=2)
+    inverse = INVERSES[solver](curvature, operator)
+    told, seen = inverse.cost(3), []
+    inverse.watch(lambda: seen.append(inverse.spent))
+    if solver == "lissa":
+        inverse.rule  # noqa: B018 (the top eigenvalue is known from here on)
+        known = inverse.cost(3).epochs
+
+    x, report = inverse.reported(directions(operator, queries=3))
+
+    assert told.most == (solver in ("ekfac_refined", "sampled_refined", "cg"))
+    if told.most:
+        assert report.epochs <= told.epochs * (1 + 1e-9)
+        assert str(told).startswith("at most ")
+    else:
+        assert inverse.spent == pytest.approx(known if solver == "lissa" else told.epochs)
+    assert len(seen) > 2
+    assert seen == sorted(seen)
+    assert seen[-1] == inverse.spent > 0
+    assert x.keys() == curvature.blocks.keys()
+
+
+def test_a_solve_in_groups_costs_a_forward_for_each():
+    inverse = INVERSES["ekfac_refined"](curvature_of("mlp"), gauss_newton(table()))
+
+    assert (inverse.cost(4).epochs, inverse.cost(4, groups=2).epochs) == pytest.approx((5 * 19 / 3, 5 * 22 / 3))
 
 
 def test_a_report_reads_as_a_sentence():

@@ -65,9 +65,20 @@ class SampledFisher(Operator):
             ).sum(0)
             for name, rows in part.items():
                 total[name] += (along @ rows.flatten(1)).view_as(total[name])
-            self.epochs += 4 * len(along) / 3 * len(ids) / self.positions
-        self._counted(sequences)
+            self.spend(4 * len(along) / 3 * len(ids) / self.positions)
         return {name: (part / count).to(grads[name]) for name, part in total.items()}
+
+    def product_cost(self, queries: int, groups: int = 1) -> float:
+        again = 0.0 if self.keeps else groups * self.root_cost
+        return again + 4 * queries / 3 * self.rows / self.positions
+
+    @property
+    def first_cost(self) -> float:
+        return self.root_cost if self.keeps and self._kept is None else 0.0
+
+    @property
+    def root_cost(self) -> float:
+        return 4 / 3 * self.samples
 
     def root(self) -> Gradients:
         """R: every sequence's gradient over √(Nk)."""
@@ -102,5 +113,5 @@ class SampledFisher(Operator):
                     loss = self.task.loss(self.model, batch, labels="sampled", seed=self.seed, sample=sample)
                     self._refuse_nonfinite(loss.detach()[:, None], torch.arange(len(batch)), batch)
                     loss.sum().backward()
-                self.epochs += 4 / 3 * len(batch) / self.data.sequences
+                self.spend(4 / 3 * len(batch) / self.data.sequences)
                 yield batch.ids, part

@@ -71,8 +71,7 @@ class GaussNewton(Operator):
             for rows, image in self._batch(batch, grads, queries):
                 for name, part in image.items():
                     total[name][rows] += part
-        self.epochs += (3 + 4 * queries) / 3 * count / self.data.sequences
-        self._counted(sequences)
+            self.spend(self.product_cost(queries) * len(batch) / self.data.sequences)
         return {name: (part / count).to(grads[name]) for name, part in total.items()}
 
     def _batch(self, batch: Batch, grads: Gradients, queries: int) -> Iterator[tuple[slice, Gradients]]:
@@ -123,12 +122,23 @@ class GaussNewton(Operator):
         """R. Cost: an epoch for each output and scored position of a sequence."""
         parts: dict[str, list[Tensor]] = {layer.name: [] for layer in self.layers}
         for batch in self._batches():
-            slots = int(batch.scored.sum(1).max()) if self._shape[0] else 1
+            slots = self._slots(batch)
             for slot, column in ((s, c) for s in range(slots) for c in range(self.columns)):
                 for name, rows in self._root_rows(batch, slot, column).items():
                     parts[name].append(rows)
-            self.epochs += slots * self.columns * len(batch) / self.data.sequences
+            self.spend(slots * self.columns * len(batch) / self.data.sequences)
         return {name: torch.cat(rows) / self.data.sequences**0.5 for name, rows in parts.items()}
+
+    @cached_property
+    def root_cost(self) -> float:
+        return self.columns * sum(self._slots(batch) * len(batch) for batch in self._batches()) / self.data.sequences
+
+    def product_cost(self, queries: int, groups: int = 1) -> float:
+        return (3 * groups + 4 * queries) / 3
+
+    def _slots(self, batch: Batch) -> int:
+        """Most outputs that an example of a batch has."""
+        return int(batch.scored.sum(1).max()) if self._shape[0] else 1
 
     def _root_rows(self, batch: Batch, slot: int, column: int) -> Gradients:
         """One output's rows at each example's scored position number ``slot``, of the examples that have as many."""

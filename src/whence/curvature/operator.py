@@ -36,10 +36,8 @@ class Operator(ABC):
         self.epochs = 0.0
         """Cost so far in passes of training: forward and backward of all sequences, three multiply-adds a weight and
         position."""
-        self.products = 0
-        """With all of the data, so far."""
-        self.watch: Callable[[int], None] = lambda product: None
-        """Told of each product with all of the data, by its number, when it is done."""
+        self.watch: Callable[[], None] = lambda: None
+        """Called whenever some of that cost was spent: after each batch."""
 
     @abstractmethod
     def matvec(self, grads: Gradients, sequences: Sequence[int] | None = None) -> Gradients:
@@ -53,6 +51,25 @@ class Operator(ABC):
     @abstractmethod
     def rows(self) -> int:
         """How many rows R has: the rank of G is at most that."""
+
+    @abstractmethod
+    def product_cost(self, queries: int, groups: int = 1) -> float:
+        """Epochs of a product with all of the data for so many queries, solved in so many groups."""
+
+    @property
+    def first_cost(self) -> float:
+        """Epochs before the first product, of what is kept for all of them."""
+        return 0.0
+
+    @property
+    @abstractmethod
+    def root_cost(self) -> float:
+        """Epochs of `root`."""
+
+    def spend(self, epochs: float) -> None:
+        """Count a cost."""
+        self.epochs += epochs
+        self.watch()
 
     @property
     def parameters(self) -> int:
@@ -98,12 +115,6 @@ class Operator(ABC):
     def _batches(self, sequences: Sequence[int] | None = None) -> Iterator[Batch]:
         every = itertools.chain.from_iterable(self.data.batches(unit.number) for unit in self.data.units)
         return (batch.to(self.device) for batch in (every if sequences is None else self.data.gather(sequences)))
-
-    def _counted(self, sequences: Sequence[int] | None) -> None:
-        """A product is done."""
-        if sequences is None:
-            self.products += 1
-            self.watch(self.products)
 
     def _refuse_nonfinite(self, rows: Tensor, example: Tensor, batch: Batch) -> None:
         """Raise where a row is NaN or inf, naming its example's document."""

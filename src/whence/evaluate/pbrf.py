@@ -33,10 +33,9 @@ from whence.errors import InvalidSetting, NumericalError
 from whence.evaluate.examples import collect, rows
 from whence.evaluate.models import evaluating, measure
 from whence.evaluate.proximal import Members, Objective, Problem, solve
-from whence.evaluate.training import Progress
 from whence.layers import TrackedLayer
 from whence.solvers.algebra import Product
-from whence.types import Data, Task
+from whence.types import Data, Progress, Task
 
 SHARE_OF_A_COPY = 0.1
 TINY = 1e-300
@@ -140,6 +139,8 @@ def pbrf(
         tolerance: Of the final gradient norm, as a share of ε‖∇L(z_m)‖.
         most: Gradients a solve may take. What has not converged by then is said so in the result, not refused.
         at_once: Solves side by side; as many as fit into memory when not given. Changes speed alone.
+        progress: Told after each gradient how many were taken, of the most that all solves may take; those side by
+            side share them.
 
     Raises:
         InvalidSetting: If the task has no known outputs, or a number is not positive.
@@ -211,19 +212,23 @@ def _solve_all(
     sign = torch.tensor([1.0] * len(points) + [-1.0] * len(points) + [0.0], device=problem.device)
     weight = (epsilon * sign).to(next(iter(problem.theta.values())))
     found, norms, taken = [], [], []
-    for part in torch.arange(len(place)).split(at_once or problem.at_once()):
+    chunks = torch.arange(len(place)).split(at_once or problem.at_once())
+    for number, part in enumerate(chunks):
         member = place[part]
         members = Members(rows(chosen, member), weight[part], norm[member])
-        ended = solve(problem, members, metric, tolerance, most)
+        ended = solve(problem, members, metric, tolerance, most, _of_chunk(progress, number, len(chunks)))
         reached = ended.norms / members.norm
         _refuse_nonfinite(reached, member, data, points)
         stack = problem.parameters(ended.x)
         found.append(measure(problem.task, problem.model, stack, queries, at_once=at_once))
         norms.append(reached.cpu())
         taken.append(ended.evaluations.cpu())
-        if progress is not None:
-            progress(int(part[-1]) + 1, len(place))
     return torch.cat(found).T, torch.cat(norms), torch.cat(taken)
+
+
+def _of_chunk(progress: Progress | None, number: int, chunks: int) -> Progress | None:
+    """Progress of one group of solves side by side, among all: each may take as many gradients."""
+    return None if progress is None else lambda taken, most: progress(number * most + taken, chunks * most)
 
 
 def _refuse_nonfinite(reached: Tensor, member: Tensor, data: Data, points: Sequence[int]) -> None:

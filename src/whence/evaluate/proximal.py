@@ -23,7 +23,7 @@ from whence.layers import TrackedLayer, as_parameters
 from whence.solvers.algebra import Product, norm
 from whence.solvers.lbfgs import VECTORS, Minimum, minimise
 from whence.tasks.outputs import divergences, outputs
-from whence.types import TENSORS, Batch, Data, Gradients, Task
+from whence.types import TENSORS, Batch, Data, Gradients, Progress, Task
 
 Objective = Literal["bregman", "loss"]
 
@@ -129,7 +129,14 @@ class Problem:
         return mapped(value, stack, *parts)
 
 
-def solve(problem: Problem, members: Members, precondition: Product, tolerance: float, most: int) -> Minimum:
+def solve(
+    problem: Problem,
+    members: Members,
+    precondition: Product,
+    tolerance: float,
+    most: int,
+    progress: Progress | None = None,
+) -> Minimum:
     """Each member's move away from θˢ, with the length of the gradient there."""
     return minimise(
         lambda moves, some: problem.gradient(moves, members.take(some)),
@@ -137,6 +144,7 @@ def solve(problem: Problem, members: Members, precondition: Product, tolerance: 
         tolerance * members.norm,
         precondition=precondition,
         most=most,
+        progress=progress,
     )
 
 

@@ -34,8 +34,8 @@ from whence.data.queries import QueryBatch
 from whence.errors import DataError, InvalidSetting
 from whence.evaluate.examples import content, rows
 from whence.evaluate.models import Stack, State, joined, measure, models_at_once, parameters_of
-from whence.evaluate.training import Progress, Recipe, train
-from whence.types import Batch, Task
+from whence.evaluate.training import Recipe, train
+from whence.types import Batch, Progress, Task
 
 KIND, SCHEMA = "retrained models", 1
 KEPT_TOGETHER = 64

@@ -36,10 +36,7 @@ from whence.evaluate.models import (
     parameters_of,
     stacked,
 )
-from whence.types import Batch, Task
-
-Progress = Callable[[int, int], None]
-"""Told how many of how many are done."""
+from whence.types import Batch, Progress, Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

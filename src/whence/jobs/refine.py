@@ -100,12 +100,11 @@ def refined_queries(
     layers = curvature.tracked(model)
     weights = sum(layer.weights for layer in layers)
     parts = list(batches)
-    count = 1 + max(int(part.query.max()) for part in parts)
+    count = queries_in(parts)
     cut = resolve_rank(rank, count, weights)
-    step = max(1, DENSE_ELEMENTS // (COPIES * weights))
     groups, reports = [], []
-    for first in range(0, count, step):
-        grads, measured = query_vectors(model, layers, parts, range(first, min(first + step, count)), task)
+    for members in solved_together(count, weights):
+        grads, measured = query_vectors(model, layers, parts, members, task)
         if isinstance(inverse, Solver):
             solved, report = inverse.reported(grads)
             reports.append(report)
@@ -113,6 +112,17 @@ def refined_queries(
             solved = inverse.solve(grads)
         groups.append(Queries(_cut(solved, cut), dot(grads, solved).cpu(), measured, cut))
     return Queries.join(groups), reports
+
+
+def queries_in(parts: Sequence[QueryBatch]) -> int:
+    """How many queries some batches hold."""
+    return 1 + max(int(part.query.max()) for part in parts)
+
+
+def solved_together(queries: int, weights: int) -> list[range]:
+    """The groups in which queries are solved: as many together as memory allows."""
+    step = max(1, DENSE_ELEMENTS // (COPIES * weights))
+    return [range(first, min(first + step, queries)) for first in range(0, queries, step)]
 
 
 def query_vectors(

@@ -15,6 +15,7 @@ from whence.jobs.progress import Unfinished
 from whence.jobs.questions import unlike_the_data
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
+from whence.jobs.solved import refuse_unsolvable
 from whence.world import World
 
 _PROPERTY: dict[Stage, str] = {
@@ -62,6 +63,8 @@ def run(
     stages: list[Stage] = ["prepare", "fit", "self"] if stop_after == "self" else ["prepare", "fit", "query", "score"]
     try:
         for stage in stages:
+            if stage == "fit" and stop_after not in ("fit", "self"):
+                refuse_unsolvable(session)
             getattr(session, _PROPERTY[stage])
             if stage == "query" and (odd := unlike_the_data(session.questions, session.store.facts["shapes"])):
                 log.note(odd)

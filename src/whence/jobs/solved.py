@@ -8,7 +8,9 @@ training text with the very same ones; nothing is cut, and nothing is scored aga
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +18,17 @@ from typing import TYPE_CHECKING, Any
 from whence.artifacts.manifest import Manifest
 from whence.counted import counted
 from whence.curvature import Curvature
-from whence.curvature.inverse import Report, Solver
+from whence.curvature.ggn import GaussNewton
+from whence.curvature.inverse import TOO_LARGE, Inverse, Report, Solver
 from whence.data.queries import QueryBatch
 from whence.influence.query import Queries
 from whence.jobs.chosen import few_batches
 from whence.jobs.explain import full_rank_query
+from whence.jobs.log import Log
 from whence.jobs.query import load_queries, query_gradients, save_queries
-from whence.jobs.refine import make_inverse, refined_queries
+from whence.jobs.refine import make_inverse, queries_in, refined_queries, solved_together
 from whence.jobs.stream import device_of
+from whence.layers.select import track
 
 if TYPE_CHECKING:
     from whence.jobs.session import Session
@@ -95,7 +100,7 @@ class Solved:
         )
         return (
             f"{counted(self.questions, 'question')} solved by {self.solver}: {residual}, "
-            f"{counted(self.products, 'product', '.3g')}, {counted(self.epochs, 'epoch', '.3g')} of training"
+            f"{counted(self.products, 'product')}, {counted(self.epochs, 'epoch')} of training"
             + "".join(f"; {note}" for note in self.notes)
         )
 
@@ -115,17 +120,45 @@ def solve(session: Session) -> tuple[Queries, list[Report]]:
         batches = session.parts if session.answer is None else session.answer.batches
         return query_gradients(curvature, model, batches, task=task, rank=session.rank), []
     inverse = make_inverse(name, curvature, model, task=task, data=few_batches(session.store))
+    with announced(inverse, session.parts, session.log):
+        return refined_queries(inverse, curvature, model, session.parts, task=task, rank="full")
+
+
+@contextmanager
+def announced(inverse: Inverse, parts: Sequence[QueryBatch], log: Log) -> Iterator[None]:
+    """Say what solving some questions will take before it begins, and count it as it goes on."""
     assert isinstance(inverse, Solver)
-    most = getattr(inverse, "most", None)  # how many products it may take, of a solver that counts them
-    if most is not None:
-        inverse.operator.watch = lambda product: session.log.step(_STEP, product, most)
-    queries, reports = refined_queries(inverse, curvature, model, session.parts, task=task, rank="full")
-    if most is not None and (taken := inverse.operator.products):
-        session.log.step(_STEP, taken, taken)
-    return queries, reports
+    questions = queries_in(parts)
+    groups = len(solved_together(questions, inverse.operator.parameters))
+    log.note(
+        f"solve: {inverse.name} takes {inverse.cost(questions, groups)} for {counted(questions, 'question')} "
+        "(an epoch: forward and backward of all training data)"
+    )
+    began = inverse.spent
+
+    def tell() -> None:
+        done = math.floor(inverse.spent - began)
+        log.step(STEP, done, max(done + 1, math.ceil(inverse.cost(questions, groups).epochs)))
+
+    inverse.watch(tell)
+    yield
+    taken = max(1, math.ceil(inverse.spent - began))
+    log.step(STEP, taken, taken)
 
 
-_STEP = "solve: products with the training text"
+STEP = "solve: epochs of training"
+
+
+def refuse_unsolvable(session: Session) -> None:
+    """Refuse a solver that cannot take a matrix of this size, before anything is fitted.
+
+    Raises:
+        InvalidSetting: As the solver would when its turn came.
+    """
+    settings = session.settings
+    if (refuse := TOO_LARGE.get(settings.solver)) is not None:
+        layers = track(session.model, settings.layers, settings.params).layers
+        refuse(GaussNewton(session.model, layers, session.task, few_batches(session.store)))
 
 
 def keep_queries(session: Session, path: Path) -> dict[str, Any]:

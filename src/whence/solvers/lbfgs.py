@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from whence.solvers.algebra import Product, dot, norm, plus, rows, times
-from whence.types import Gradients
+from whence.types import Gradients, Progress
 
 MemberGradient = Callable[[Gradients, Tensor], Gradients]
 """(x of some members, which members these are) → ∇φ of each."""
@@ -49,7 +49,13 @@ class Minimum:
 
 
 def minimise(
-    gradient: MemberGradient, start: Gradients, goal: Float[Tensor, " s"], *, precondition: Product, most: int
+    gradient: MemberGradient,
+    start: Gradients,
+    goal: Float[Tensor, " s"],
+    *,
+    precondition: Product,
+    most: int,
+    progress: Progress | None = None,
 ) -> Minimum:
     """Go on until each member's gradient is no longer than its goal, or ``most`` gradients were taken.
 
@@ -57,7 +63,9 @@ def minimise(
         start: Where each member begins, layer → ``[s o i]``.
         goal: ‖∇φ‖ at which a member stops; one whose gradient is NaN or inf from the start stops at once.
         precondition: g → M⁻¹ g, symmetric and positive definite, in the units of an inverse Hessian.
+        progress: Told after each gradient how many were taken of ``most``; all of them when every member has stopped.
     """
+    tell = progress or (lambda taken, most: None)
     live = torch.arange(len(goal), device=goal.device)
     search = _Search.begin(start, gradient(start, live), precondition)
     best, least, norms = {name: part.clone() for name, part in start.items()}, -search.slope, norm(search.g)
@@ -71,6 +79,7 @@ def minimise(
         trial = search.trial()
         there = gradient(trial, live)
         taken[live] += 1
+        tell(int(taken.max()), most)
         search = search.stepped(trial, there, precondition)
         length = norm(there)
         left = torch.where(search.cuts == 0, -search.slope, torch.inf)
@@ -79,6 +88,7 @@ def minimise(
         for name, part in best.items():
             part[live[better]] = trial[name][better]
         least[live[better]], norms[live[better]] = left[better], length[better]
+    tell(most, most)
     return Minimum(best, norms, taken)
 
 

@@ -5,7 +5,7 @@
     sampled         the Fisher at sampled labels, inverted exactly; for some thousand sequences
     sampled_refined five products of CG preconditioned by that
     cg              CG preconditioned by EK-FAC, to a tolerance
-    exact           a direct solve where one side of R is small, else CG to the last digits that the dtype has
+    exact           a direct solve; refused where neither side of R is small
     astra           EK-FAC-preconditioned stochastic Neumann iterations with momentum
     lissa           the same without preconditioner, tuned from trace and top eigenvalue
 
@@ -19,10 +19,11 @@ from collections.abc import Callable
 
 from whence.curvature.inverse.astra import Astra
 from whence.curvature.inverse.cg import ConjugateGradient
-from whence.curvature.inverse.exact import Exact
+from whence.curvature.inverse.exact import Exact, refuse_large
 from whence.curvature.inverse.lissa import Lissa
-from whence.curvature.inverse.sampled import Sampled
-from whence.curvature.inverse.solver import Inverse, Report, Solver
+from whence.curvature.inverse.sampled import Sampled, refuse_many
+from whence.curvature.inverse.solver import Cost, Inverse, Report, Solver
+from whence.curvature.operator import Operator
 
 INVERSES: dict[str, Callable[..., Solver]] = {
     "ekfac_refined": ConjugateGradient.few,
@@ -35,4 +36,23 @@ INVERSES: dict[str, Callable[..., Solver]] = {
 }
 """Name → (curvature, operator) → a solver with its usual settings. The fitted curvature needs no entry."""
 
-__all__ = ["INVERSES", "Astra", "ConjugateGradient", "Exact", "Inverse", "Lissa", "Report", "Sampled", "Solver"]
+TOO_LARGE: dict[str, Callable[[Operator], None]] = {
+    "exact": refuse_large,
+    "sampled": refuse_many,
+    "sampled_refined": refuse_many,
+}
+"""Name → what refuses an operator that cannot be solved so: the same as the solver, before anything is fitted."""
+
+__all__ = [
+    "INVERSES",
+    "TOO_LARGE",
+    "Astra",
+    "ConjugateGradient",
+    "Cost",
+    "Exact",
+    "Inverse",
+    "Lissa",
+    "Report",
+    "Sampled",
+    "Solver",
+]

@@ -16,7 +16,7 @@ from functools import cached_property
 import torch
 
 from whence.counted import counted
-from whence.curvature.inverse.solver import Report, Solver
+from whence.curvature.inverse.solver import Cost, Report, Solver
 from whence.errors import InvalidSetting
 from whence.solvers.algebra import residual
 from whence.solvers.neumann import neumann, refuse_useless
@@ -66,8 +66,13 @@ class Astra(Solver):
             total += float((values / (values + self.dampings[name])).sum())
         return total
 
+    def cost(self, queries: int, groups: int = 1) -> Cost:
+        share = min(self.batch / self.operator.data.sequences, 1.0)
+        each = (2 + self.steps * share) * self.operator.product_cost(queries, groups)
+        return Cost(self.operator.first_cost + 5 * self.operator.product_cost(1) + each)
+
     def reported(self, grads: Gradients) -> tuple[Gradients, Report]:
-        before, sequences = self.operator.epochs, self.operator.data.sequences
+        before, sequences = self.spent, self.operator.data.sequences
         batch, start, step_size = min(self.batch, sequences), self.curvature.solve(grads), self.step_size
         x = neumann(
             self.drawn(batch, self.seed),
@@ -88,6 +93,6 @@ class Astra(Solver):
             f"{float(first.median()):.2g}"
         )
         products = 2 + self.steps * batch / sequences
-        epochs = self.operator.epochs - before
+        epochs = self.spent - before
         iterations = torch.full_like(left, self.steps, dtype=torch.int64)
         return x, Report(self.name, self.operator.name, left, iterations, products, epochs, (how,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from whence.curvature.blockwise import Curvature
-from whence.curvature.inverse.solver import Report, Solver
+from whence.curvature.inverse.solver import Cost, Report, Solver
 from whence.curvature.operator import Operator
 from whence.solvers.cg import Solution, conjugate_gradient
 from whence.types import Gradients
@@ -35,9 +35,9 @@ class ConjugateGradient(Solver):
         return cls(curvature, operator, "ekfac_refined", most=FEW)
 
     def reported(self, grads: Gradients) -> tuple[Gradients, Report]:
-        before = self._spent()
+        before = self.spent
         found = self.run(grads)
-        epochs = self._spent() - before
+        epochs = self.spent - before
         short = found.products >= self.most > FEW and bool((found.residuals > self.tolerance).any())
         notes = (f"stopped at {self.most} products, short of the tolerance of {self.tolerance:g}",) if short else ()
         return found.x, Report(
@@ -55,5 +55,11 @@ class ConjugateGradient(Solver):
             most=self.most,
         )
 
-    def _spent(self) -> float:
-        return self.operator.epochs + (0.0 if self.preconditioner is None else self.preconditioner.operator.epochs)
+    def cost(self, queries: int, groups: int = 1) -> Cost:
+        first = 0.0 if self.preconditioner is None else self.preconditioner.cost(queries, groups).epochs
+        products = self.most * self.operator.product_cost(queries, groups)
+        return Cost(first + self.operator.first_cost + products, most=True)
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        return (self.operator, *(() if self.preconditioner is None else self.preconditioner.operators))

@@ -1,18 +1,18 @@
-"""The solution of (G + Λ) x = b itself."""
+"""The solution of (G + Λ) x = b itself, by a factor of a matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from whence.curvature.inverse.cg import ConjugateGradient
-from whence.curvature.inverse.solver import Report, Solver
-from whence.errors import NumericalError
-from whence.solvers.algebra import damped, norm, plus, residual
+from whence.curvature.inverse.solver import Cost, Report, Solver
+from whence.curvature.operator import AT_ONCE, Operator
+from whence.errors import InvalidSetting
+from whence.solvers.algebra import damped, residual
 from whence.solvers.woodbury import Woodbury
 from whence.types import Gradients
 
@@ -30,43 +30,49 @@ class Exact(Solver):
     """x to the digits that the dtype allows.
 
     R (G = RᵀR) has a row for each sequence, scored position and output. Where there are few rows the Woodbury identity
-    is used, where there are few weights a Cholesky factor of G + Λ, both in float64 and factored once; elsewhere CG,
-    until its true residual is at the tolerance. Factoring counts too: r² multiply-adds a weight.
-
-    Args:
-        tolerance: Relative residual of CG; None: 1e-9 in float64, 1e-4 in float32.
-        most: Products of CG at most.
+    is used, where there are few weights a Cholesky factor of G + Λ, both in float64 and factored once. Factoring counts
+    too: r² multiply-adds a weight.
 
     Raises:
-        NumericalError: If CG does not get there.
+        InvalidSetting: If there are many of both: what iterates is called otherwise (`ConjugateGradient`).
     """
 
     name: str = "exact"
-    tolerance: float | None = None
-    most: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_large(self.operator)
+
+    def cost(self, queries: int, groups: int = 1) -> Cost:
+        operator, size = self.operator, self.operator.parameters
+        if _few_rows(operator):
+            return Cost(operator.root_cost + self._factor_cost)
+        whole, rest = divmod(size, AT_ONCE)
+        dense = whole * operator.product_cost(AT_ONCE) + (operator.product_cost(rest) if rest else 0.0)
+        return Cost(operator.first_cost + dense + self._factor_cost)
+
+    @property
+    def _factor_cost(self) -> float:
+        operator = self.operator
+        if _few_rows(operator):
+            return operator.rows**2 / (3 * operator.positions)
+        return operator.parameters**2 / (9 * operator.positions)
 
     def reported(self, grads: Gradients) -> tuple[Gradients, Report]:
-        before = self.operator.epochs
-        if self.direct is None:
-            x, left, iterations, products, how = self._iterated(grads)
-        else:
-            x, left = self.direct(grads)
-            iterations, products = torch.zeros(len(left), dtype=torch.int64, device=left.device), 0
-            how = f"direct: R is {self.operator.rows:,} rows × {self.operator.parameters:,} weights"
-        epochs = self.operator.epochs - before
-        return x, Report(self.name, self.operator.name, left, iterations, products, epochs, (how,))
+        before = self.spent
+        x, left = self.direct(grads)
+        none = torch.zeros(len(left), dtype=torch.int64, device=left.device)
+        how = f"direct: R is {self.operator.rows:,} rows × {self.operator.parameters:,} weights"
+        return x, Report(self.name, self.operator.name, left, none, 0, self.spent - before, (how,))
 
     @cached_property
-    def direct(self) -> Direct | None:
-        """A factored solve; None where neither side of R is small."""
-        rows, weights = self.operator.rows, self.operator.parameters
-        if rows <= min(weights, FEW) and rows * weights <= ROOT_ELEMENTS:
-            return self._by_rows()
-        return self._by_weights() if weights <= FEW else None
+    def direct(self) -> Direct:
+        """A factored solve."""
+        return self._by_rows() if _few_rows(self.operator) else self._by_weights()
 
     def _by_rows(self) -> Direct:
         factored = Woodbury.of(self.operator.root(), self.dampings)
-        self.operator.epochs += self.operator.rows**2 / (3 * self.operator.positions)
+        self.operator.spend(self._factor_cost)
         product = damped(factored.product, self.dampings)
 
         def solve(grads: Gradients) -> tuple[Gradients, Tensor]:
@@ -82,7 +88,7 @@ class Exact(Solver):
             torch.cat([matrix.new_full((one.weights,), self.dampings[one.name]) for one in self.operator.layers])
         )
         factor = torch.linalg.cholesky(matrix)
-        self.operator.epochs += len(matrix) ** 2 / (9 * self.operator.positions)
+        self.operator.spend(self._factor_cost)
 
         def solve(grads: Gradients) -> tuple[Gradients, Tensor]:
             flat = self.operator.flat(grads).double()
@@ -93,29 +99,22 @@ class Exact(Solver):
 
         return solve
 
-    def _iterated(self, grads: Gradients) -> tuple[Gradients, Tensor, Tensor, int, str]:
-        """CG, begun again from the true residual until that is small: in float32 the recurrence runs ahead of it."""
-        wide = next(iter(grads.values())).dtype == torch.float64
-        tolerance = self.tolerance or (1e-9 if wide else 1e-4)
-        inner = ConjugateGradient(self.curvature, self.operator, self.name, tolerance, self.most)
-        x = {name: torch.zeros_like(part) for name, part in grads.items()}
-        left, products = torch.ones_like(norm(grads)), 0
-        iterations = torch.zeros(len(left), dtype=torch.int64, device=left.device)
-        while products < self.most:
-            rest = plus(grads, self.product(x), -1.0) if products else grads
-            size = norm(rest) / norm(grads).clamp(min=torch.finfo(torch.float64).tiny)
-            products += 1 if products else 0
-            stalled = products > 0 and not bool((size < 0.5 * left).any())
-            left = size
-            if bool((left <= tolerance).all()) or stalled:
-                break
-            aim = tolerance / float(left.max()) / 2
-            found = replace(inner, tolerance=aim, most=self.most - products).run(rest)
-            x, products, iterations = plus(x, found.x), products + found.products, iterations + found.iterations
-        if not bool((left <= tolerance).all()):
-            raise NumericalError(
-                f"the exact solve stopped at a relative residual of {float(left.max()):.2g}, short of {tolerance:g}, "
-                f"after {products} products",
-                hint="use float64, more damping, or `cg`, which reports what it reached",
-            )
-        return x, left, iterations, products, f"CG to a true residual of {tolerance:g}"
+
+def refuse_large(operator: Operator) -> None:
+    """Refuse a matrix neither side of which can be factored; told from a pass over one batch.
+
+    Raises:
+        InvalidSetting: Saying how large both are.
+    """
+    if not _few_rows(operator) and operator.parameters > FEW:
+        raise InvalidSetting(
+            f"an exact solve needs at most {FEW:,} weights, or {FEW:,} rows (one for each output of a scored position) "
+            f"of {ROOT_ELEMENTS:,} numbers: here are {operator.parameters:,} weights and {operator.rows:,} rows",
+            hint="use --solver cg, which goes on to a residual of 0.001 and says what it reached, or track fewer "
+            "layers with --layers",
+        )
+
+
+def _few_rows(operator: Operator) -> bool:
+    rows, weights = operator.rows, operator.parameters
+    return rows <= min(weights, FEW) and rows * weights <= ROOT_ELEMENTS

@@ -8,12 +8,15 @@ from functools import cached_property
 import torch
 
 from whence.counted import counted
-from whence.curvature.inverse.solver import Report, Solver
+from whence.curvature.inverse.solver import Cost, Report, Solver
 from whence.errors import InvalidSetting
 from whence.solvers.algebra import residual
 from whence.solvers.neumann import neumann, refuse_useless
 from whence.solvers.spectrum import Rule, rule, top_eigenvalue
 from whence.types import Gradients
+
+PRODUCTS = 10
+"""Of one vector, for the top eigenvalue."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,26 @@ class Lissa(Solver):
 
     @cached_property
     def rule(self) -> Rule:
-        """Step, batch and depth. Cost: ten products of one vector; the trace is the fitted eigenvalues' sum."""
+        """Step, batch and depth. Cost: `PRODUCTS` of one vector; the trace is the fitted eigenvalues' sum."""
+        return self._ruled(top_eigenvalue(self.product, self.like(), products=PRODUCTS, seed=self.seed))
+
+    def _ruled(self, top: float) -> Rule:
         trace = sum(float(block.eigenvalues.double().sum()) for block in self.curvature.blocks.values())
-        top = top_eigenvalue(self.product, self.like(), seed=self.seed)
         return rule(top, trace, self.dampings, self.operator.data.sequences)
 
+    def cost(self, queries: int, groups: int = 1) -> Cost:
+        """Told by the largest fitted eigenvalue until that of the operator is known."""
+        blocks = self.curvature.blocks
+        plan: Rule = self.__dict__.get("rule") or self._ruled(
+            max(float(block.values.max()) + self.dampings[name] for name, block in blocks.items())
+        )
+        sequences = self.operator.data.sequences
+        steps = self.depth or min(plan.depth, sequences)
+        each = (1 + steps * plan.batch / sequences) * self.operator.product_cost(queries, groups)
+        return Cost(self.operator.first_cost + PRODUCTS * self.operator.product_cost(1) + each)
+
     def reported(self, grads: Gradients) -> tuple[Gradients, Report]:
-        before, plan, sequences = self.operator.epochs, self.rule, self.operator.data.sequences
+        before, plan, sequences = self.spent, self.rule, self.operator.data.sequences
         steps = self.depth or min(plan.depth, sequences)
         batches = self.drawn(plan.batch, self.seed)
         x = neumann(batches, grads, self.dampings, steps=steps, step_size=plan.step)
@@ -56,7 +72,7 @@ class Lissa(Solver):
             f"rule asks for {plan.depth} (top eigenvalue {plan.top:.3g}, trace {plan.trace:.3g})"
         )
         products = 1 + steps * plan.batch / sequences
-        epochs = self.operator.epochs - before
+        epochs = self.spent - before
         return x, Report(
             self.name,
             self.operator.name,

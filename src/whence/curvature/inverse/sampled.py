@@ -22,7 +22,7 @@ from whence.curvature.fisher import SampledFisher
 from whence.curvature.ggn import GaussNewton
 from whence.curvature.inverse import exact
 from whence.curvature.inverse.cg import FEW, ConjugateGradient
-from whence.curvature.inverse.solver import Report, Solver
+from whence.curvature.inverse.solver import Cost, Report, Solver
 from whence.curvature.operator import Operator
 from whence.errors import InvalidSetting
 from whence.solvers.algebra import residual
@@ -52,13 +52,14 @@ class Sampled(Solver):
         super().__post_init__()
         if not isinstance(self.operator, GaussNewton):
             raise InvalidSetting(f"{self.name} samples labels by itself", hint="use operator = exact, or `exact`")
-        rows, limit = self.operator.data.sequences * (self.samples or 1), exact.FEW
-        if rows > limit or rows * self.operator.parameters > exact.ROOT_ELEMENTS:
-            raise InvalidSetting(
-                f"{rows:,} gradients of {self.operator.parameters:,} weights are too many to invert the sampled Fisher "
-                f"directly (at most {limit:,}, and {exact.ROOT_ELEMENTS:,} numbers)",
-                hint="use ekfac_refined",
-            )
+        refuse_many(self.operator, self.samples or 1)
+
+    def cost(self, queries: int, groups: int = 1) -> Cost:
+        return Cost(self.inverse.cost(queries, groups).epochs + self.operator.product_cost(queries, groups))
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        return (self.operator, *self.inverse.operators)
 
     @classmethod
     def refined(cls, curvature: Curvature, operator: Operator) -> ConjugateGradient:
@@ -78,10 +79,25 @@ class Sampled(Solver):
         return exact.Exact(self.curvature, fisher)
 
     def reported(self, grads: Gradients) -> tuple[Gradients, Report]:
-        before = self.operator.epochs + self.inverse.operator.epochs
+        before = self.spent
         x = self.inverse.solve(grads)
         left = residual(self.product, grads, x)
-        epochs = self.operator.epochs + self.inverse.operator.epochs - before
+        epochs = self.spent - before
         none = torch.zeros_like(left, dtype=torch.int64)
         how = f"direct: {self.inverse.operator.rows:,} gradients at sampled labels; one product is for the residual"
         return x, Report(self.name, self.operator.name, left, none, 1, epochs, (how,))
+
+
+def refuse_many(operator: Operator, samples: int = 1) -> None:
+    """Refuse more gradients at sampled labels than can be inverted through; computes nothing.
+
+    Raises:
+        InvalidSetting: Saying how many there would be.
+    """
+    rows, limit = operator.data.sequences * samples, exact.FEW
+    if rows > limit or rows * operator.parameters > exact.ROOT_ELEMENTS:
+        raise InvalidSetting(
+            f"{rows:,} gradients of {operator.parameters:,} weights are too many to invert the sampled Fisher "
+            f"directly (at most {limit:,}, and {exact.ROOT_ELEMENTS:,} numbers)",
+            hint="use `ekfac_refined`",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -57,9 +58,22 @@ class Report:
         queries = len(self.residuals)
         return (
             f"{self.inverse} on the {self.operator}: residual {typical:.2g} (worst {worst:.2g}), "
-            f"{counted(int(self.iterations.max()), 'step')}, {counted(self.products, 'product', '.4g')}, "
-            f"{counted(self.epochs, 'epoch', '.4g')} for {counted(queries, 'query')} ({self.epochs / queries:.3g} each)"
+            f"{counted(int(self.iterations.max()), 'step')}, {counted(self.products, 'product')}, "
+            f"{counted(self.epochs, 'epoch')} for {counted(queries, 'query')} ({self.epochs / queries:.3g} each)"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a solve will take, told before it begins."""
+
+    epochs: float
+    """Training epochs (`Operator.epochs`), all queries together."""
+    most: bool = False
+    """Whether that is the most that it may take: it stops when it is done."""
+
+    def __str__(self) -> str:
+        return f"{'at most' if self.most else 'about'} {counted(self.epochs, 'epoch')} of training"
 
 
 @dataclass(frozen=True)
@@ -93,6 +107,25 @@ class Solver(ABC):
     def solve(self, grads: Gradients) -> Gradients:
         """The x of each query."""
         return self.reported(grads)[0]
+
+    @abstractmethod
+    def cost(self, queries: int, groups: int = 1) -> Cost:
+        """What solving so many queries will take, in so many groups one after the other. Computes nothing long."""
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """All that it spends passes on."""
+        return (self.operator,)
+
+    @property
+    def spent(self) -> float:
+        """Cost so far, in training epochs."""
+        return sum(operator.epochs for operator in self.operators)
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Have something called whenever more was spent: after each batch."""
+        for operator in self.operators:
+            operator.watch = tell
 
     @abstractmethod
     def reported(self, grads: Gradients) -> tuple[Gradients, Report]:

@@ -117,7 +117,7 @@ def refuse_unknown_costs(settings: RunSettings) -> None:
         raise InvalidSetting(
             f"solver = {settings.solver} cannot be planned: how many products it takes is known when it has converged",
             hint="plan with solver = fitted; a product for q questions takes (3 + 4q)/3 epochs of training, and "
-            "ekfac_refined takes five",
+            "ekfac_refined takes five; a run says what its solve takes before it begins",
         )
     if settings.labels == "expected":
         raise InvalidSetting(

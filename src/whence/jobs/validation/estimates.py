@@ -14,6 +14,7 @@ from whence.jobs.chosen import few_batches
 from whence.jobs.fit import fit
 from whence.jobs.refine import make_inverse, refined_queries
 from whence.jobs.score import score, self_influence
+from whence.jobs.solved import announced
 from whence.jobs.validation.judged import Judged
 from whence.types import Data
 
@@ -35,7 +36,8 @@ def linearised(judged: Judged, data: Data) -> tuple[Tensor, list[str]]:
     """Scores by conjugate gradient on the exact Gauss-Newton matrix, and how well it was solved."""
     curvature, model, task = judged.curvature, judged.model, judged.task
     inverse = make_inverse("cg", curvature, model, task=task, data=few_batches(judged.data))
-    queries, reports = refined_queries(inverse, curvature, model, judged.parts, task=task, rank="full")
+    with announced(inverse, judged.parts, judged.log):
+        queries, reports = refined_queries(inverse, curvature, model, judged.parts, task=task, rank="full")
     return _scored(judged, curvature, queries, data), [str(report) for report in reports]
 
 

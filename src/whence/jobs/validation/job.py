@@ -205,7 +205,7 @@ def _solve(
         inverse=curvature,
         epsilon=epsilon,
         objective=objective,
-        progress=partial(of.log.step, f"solve: {objective}"),
+        progress=partial(of.log.step, f"solve: {objective}, gradients at most"),
     )
 
 

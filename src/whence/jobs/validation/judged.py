@@ -27,7 +27,7 @@ from whence.jobs.log import Log
 from whence.jobs.query import query_gradients
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
-from whence.jobs.solved import solve
+from whence.jobs.solved import refuse_unsolvable, solve
 from whence.jobs.valuation.folder import Valuation, ValueSettings
 from whence.layers.lora import Params
 from whence.models.hf import load_classifier, load_model
@@ -88,6 +88,7 @@ def judged(folder: Path, settings: RunSettings | ValueSettings, log: Log, world:
 def _run(session: Session) -> Judged:
     settings, parts = session.settings, session.parts  # what cannot be asked is refused before the folder is claimed
     session.open()
+    refuse_unsolvable(session)
     fitted = settings.solver == "fitted"
     device = str(next(session.model.parameters()).device)
     return Judged(
