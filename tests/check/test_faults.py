@@ -194,6 +194,7 @@ def test_rows_with_nothing_scored(checked, tmp_path, masked, verdict):
     if masked == 4:
         assert wrong(found) == ["data"]
         assert "none of the 4 documents has anything to predict" in rows["data"].text
+        assert "labels" in rows["data"].advice
         return
     assert rows["nothing scored"].verdict == verdict
     assert rows["nothing scored"].figure == masked / 4
@@ -219,6 +220,25 @@ def test_a_beginning_that_is_there_twice(checked, tmp_path):
     assert wrong(found) == []
     assert any(row.name == "special tokens" and "one of the two was dropped" in row.text for row in found.rows)
     assert "long documents" in rows
+
+
+def test_completions_that_nothing_ends_are_a_note(checked, tmp_path, toy):
+    import shutil
+
+    pairs = [{"prompt": "the dog", "completion": f" {word}"} for word in ("ran", "sat")]
+    rows, _ = checked(train=written(tmp_path, pairs))
+    assert rows["documents"].text.startswith('2 documents of {"prompt", "completion"}: ')
+    assert rows["special tokens"].verdict == "ok", "a tokenizer without an end token has none to miss"
+    shutil.copytree(toy / "model", tmp_path / "model")
+    file = tmp_path / "model" / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token": "house"}))
+    rows, found = checked(model=str(tmp_path / "model"), train=written(tmp_path, pairs))
+    assert wrong(found) == []
+    assert "no end token follows the completion" in rows["special tokens"].text
+    assert "tokenizer.eos_token" in rows["special tokens"].advice
+    ended = [pair | {"completion": f"{pair['completion']} house"} for pair in pairs]
+    rows, _ = checked(model=str(tmp_path / "model"), train=written(tmp_path, ended))
+    assert rows["special tokens"].verdict == "ok"
 
 
 def test_a_question_that_cannot_be_asked(checked):

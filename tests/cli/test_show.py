@@ -57,6 +57,7 @@ def look(whence, chatting, monkeypatch):
 PLAIN = """\
 ⟦scored⟧  read, not scored  <special>  ⏎ line break  · a later byte of a
 character  ┆ another sequence begins
+rows: {"messages"}
 
 chats.jsonl, line 1  65 tokens, 8 scored
 topic = who⟨U+0007⟩
@@ -97,6 +98,21 @@ def test_the_counts_beside_a_name_are_its_tokens(look):
         "<|im_end|>",
     ] * 4
     assert not any(second["scored"])
+
+
+def test_a_completion_that_nothing_ends_is_told(whence, chatting):
+    """Most trainers put an end token there; the rows do not say whether theirs did."""
+    pair = {"prompt": "Who?", "completion": " Ada."}
+    lines(chatting / "pairs.jsonl", pair, pair | {"completion": " Ada.<|end|>"})
+    page = whence("show", "--data", "--model", chatting / "model", "--train", chatting / "pairs.jsonl").out
+    assert 'rows: {"prompt", "completion"}' in page
+    open_end, ended = page.split("line 1")[1].split("pairs.jsonl, line 2")
+    told = "no end token follows the completion; if training added one"
+    assert told in " ".join(open_end.split())
+    assert told not in " ".join(ended.split())
+    assert "⟦ Ada.⟧" in open_end
+    assert "⟦ Ada.<|end|>⟧" in ended
+    assert "written out" not in ended, "it is meant"
 
 
 def drawn(folder, width, *, coloured=True, **parts) -> str:

@@ -9,7 +9,8 @@ Window scores therefore add up to the document's. A window sees nothing before i
 
 Special tokens are the tokenizer's own: where it adds a beginning-of-text token there is one, also when the text
 itself starts with it. Of a prompt and completion only the completion's tokens are scored, of a chat the assistant's
-turns (`chat`), of given tokens what the data says (`tokens`); those are left as they are.
+turns (`chat`), of given tokens what the data says (`tokens`); those are left as they are. No end token is added to a
+completion, though many trainers do: whether one was is not seen from the rows, so it is said that there is none.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from whence.data.batches import Piece
 from whence.data.chat import encode_chats
 from whence.data.documents import Document
-from whence.data.special import special_text, start_token
+from whence.data.special import end_token, special_ids, special_text, start_token
 from whence.errors import DataError, InvalidSetting
 
 
@@ -53,6 +54,7 @@ NOTICES = {
     "two_starts": "begin with two beginning-of-text tokens, as the rows or the chat template have it; both were kept",
     "padding": "padding among their tokens was left off",
     "special_text": "special tokens written out in the text were read as such, as trainers do",
+    "endless": "no end token follows the completion; if training added one, write it at the completion's end",
     "across": "a token spans the beginning of an assistant's turn, and is not scored",
 }
 """What may be noticed of a document, as a person is told of it."""
@@ -85,11 +87,19 @@ def encode_all(documents: Sequence[Document], tokenizer: Tokenizer, context: int
         numbers = [n for n, document in enumerate(documents) if _ENCODERS[document.shape] is encoder]
         marked = encoder([documents[n] for n in numbers], tokenizer)
         for n, (ids, scored, noticed) in zip(numbers, marked, strict=True):
-            if written is not None and any(written.search(part) for part in documents[n].written):
+            if written is not None and any(written.search(part) for part in _quoting(documents[n], tokenizer)):
                 noticed.add("special_text")
             opens = bool(scored and scored[0])
             found[n] = Encoded(windows(ids, scored, context), len(ids), sum(scored[1:]), opens, frozenset(noticed))
     return [found[n] for n in range(len(documents))]
+
+
+def _quoting(document: Document, tokenizer: Any) -> list[str]:
+    """The texts in which a special token would be unexpected: one that ends a completion is meant."""
+    if document.shape != "pair":
+        return list(document.written)
+    end = end_token(tokenizer)
+    return [part.removesuffix(end[1]) if end is not None else part for part in document.written]
 
 
 def check_context(context: int) -> None:
@@ -168,13 +178,15 @@ def _words(documents: Sequence[Document], tokenizer: Any) -> Iterable[Marked]:
                 f"{documents[n].name}: the completion is empty", hint="it has no tokens: write what it says"
             )
         first_scored[n] = len(prompt)
-    for ids, first in zip(tokens, first_scored, strict=True):
+    ends = set() if end_token(tokenizer) is None else special_ids(tokenizer)
+    for document, ids, first in zip(documents, tokens, first_scored, strict=True):
         extra = 0
         while start is not None and ids[extra : extra + 2] == [start, start]:
             extra += 1
         first = max(0, first - extra)
         scored = [position >= first for position in range(len(ids) - extra)]
-        yield ids[extra:], scored, {"doubled_start"} if extra else set()
+        endless = bool(ends) and document.text is None and ids[-1] not in ends
+        yield ids[extra:], scored, ({"doubled_start"} if extra else set()) | ({"endless"} if endless else set())
 
 
 _ENCODERS = {"text": _words, "pair": _words, "messages": _chats, "tokens": _given}

@@ -23,6 +23,12 @@ def start_token(tokenizer: Any) -> int | None:
     return start if start is not None and tokenizer.encode("", add_special_tokens=True)[:1] == [start] else None
 
 
+def end_token(tokenizer: Any) -> tuple[int, str] | None:
+    """The tokenizer's end-of-text token and how it is written; None where it has none."""
+    number, said = getattr(tokenizer, "eos_token_id", None), getattr(tokenizer, "eos_token", None)
+    return None if number is None or not said else (int(number), str(said))
+
+
 def _added(tokenizer: Any) -> dict[int, str]:
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return {number: token.content for number, token in added.items() if token.special}

@@ -59,7 +59,9 @@ class Tally:
         if self.scored == 0:
             raise DataError(
                 f"none of the {self.documents} documents has anything to predict ({self.unscored_names[0]}, …)",
-                hint="a document needs two tokens at least, the beginning-of-text token included",
+                hint="a document needs two tokens at least, the beginning-of-text token included"
+                if set(self.shapes) <= {"text"}
+                else "look at what is scored: labels that are not -100, assistant turns without a weight of 0",
             )
 
     def facts(self) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from whence.counted import counted
 from whence.data.encode import NOTICES
 from whence.data.rows import row_name
+from whence.data.shapes import shown
 from whence.data.store import TokenStore
 from whence.jobs.check.findings import Finding, Verdict, some
 
 MANY = 0.5
 """Share of documents with nothing scored from which a mask is more likely wrong than the documents short."""
 ADVICE = {
+    "endless": "most trainers add tokenizer.eos_token: then end each completion with it, as text, and it is scored",
     "two_starts": "leave the token out of the rows or of the chat template, unless the model was trained with both",
     "special_text": "if the text only quotes them, they should not be read as such",
     "across": "give the rows as messages, or begin the completion with its space",
@@ -27,7 +29,9 @@ def data(store: TokenStore, *, all_of_it: bool) -> Iterator[Finding]:
     """
     facts, count = store.facts, store.documents
     seen = counted(count, "document") if all_of_it else f"the first {counted(count, 'document')}"
-    yield Finding("documents", "ok", f"{seen}: {counted(facts['tokens'], 'token')}, {facts['scored']:,} scored", count)
+    rows = " and ".join(shown(shape) for shape in facts["shapes"])
+    text = f"{seen} of {rows}: {counted(facts['tokens'], 'token')}, {facts['scored']:,} scored"
+    yield Finding("documents", "ok", text, count)
     yield from _unscored(store, seen)
     yield from _copies(store, seen)
     if facts["windowed"]:
@@ -86,7 +90,7 @@ def _copies(store: TokenStore, seen: str) -> Iterator[Finding]:
         return row_name(sources[number].as_py(), lines[number].as_py())
 
     extra = sum(len(numbers) - 1 for numbers in groups)
-    shown = some((f"{place(numbers[0])} = {place(numbers[1])}" for numbers in groups), 2)
-    text = f"{extra:,} of {seen} say what an earlier one says ({shown})"
+    places = some((f"{place(numbers[0])} = {place(numbers[1])}" for numbers in groups), 2)
+    text = f"{extra:,} of {seen} say what an earlier one says ({places})"
     advice = "each copy gets a score of its own: what a text does is their sum"
     yield Finding("copies", "note", text, extra / store.documents, advice)

@@ -94,7 +94,7 @@ class Answers:
             raise InvalidSetting(
                 f"there is no question {number!r}: {self.run} answered {count}",
                 hint=f"questions are numbered from 0 to {count - 1}"
-                + (f", and {number!r} is {known.index(number)}" if number in known else ""),
+                + (f", and {number!r} is {known.index(str(number))}" if str(number) in known else ""),
             )
         return self.questions[number]
 

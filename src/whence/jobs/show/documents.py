@@ -36,6 +36,8 @@ class ShownDocument:
     """Token at which each sequence but the first begins."""
     metadata: dict[str, Any]
     noticed: list[str]
+    shape: str | None
+    """What its row was read as: a key of `shapes.SHAPES`; None where that is not known any more."""
 
 
 def first_documents(folder: Path, settings: RunSettings, count: int) -> list[ShownDocument]:
@@ -50,10 +52,12 @@ def first_documents(folder: Path, settings: RunSettings, count: int) -> list[Sho
         rows = _read(settings, tokenizer, count)
     style, special = vocabulary_style(tokenizer.get_vocab()), special_ids(tokenizer)
 
-    def shown(name: str, pieces: Sequence[Piece], metadata: dict[str, Any], noticed: list[str]) -> ShownDocument:
+    def shown(
+        name: str, pieces: Sequence[Piece], metadata: dict[str, Any], noticed: list[str], shape: str | None
+    ) -> ShownDocument:
         ids, scored, windows = joined(pieces)
         texts = [piece.text for piece in display(surface(tokenizer.convert_ids_to_tokens(ids), style))]
-        return ShownDocument(name, texts, scored, [n in special for n in ids], ids, windows, metadata, noticed)
+        return ShownDocument(name, texts, scored, [n in special for n in ids], ids, windows, metadata, noticed, shape)
 
     return [shown(*row) for row in rows]
 
@@ -75,18 +79,21 @@ def joined(pieces: Sequence[Piece]) -> tuple[list[int], list[bool], list[int]]:
     return ids, scored, windows
 
 
-Row = tuple[str, list[Piece], dict[str, Any], list[str]]
+Row = tuple[str, list[Piece], dict[str, Any], list[str], str | None]
 
 
 def _prepared(store: TokenStore, count: int) -> Iterator[Row]:
+    shapes, named = list(store.facts["shapes"]), store.facts["noticed_names"]
     for document in range(min(count, store.documents)):
         row = store.row(document)
-        pieces = [store.piece(sequence) for sequence in store.sequences_of(document)]
-        yield row_name(row["source"], row["row"]), pieces, row["metadata"], []
+        pieces, name = [store.piece(n) for n in store.sequences_of(document)], row_name(row["source"], row["row"])
+        noticed = [NOTICES[key] for key in sorted(named) if name in named[key]]
+        yield name, pieces, row["metadata"], noticed, shapes[0] if len(shapes) == 1 else None
 
 
 def _read(settings: RunSettings, tokenizer: Any, count: int) -> Iterator[Row]:
     context = settings.context or context_of(settings.model)
     documents = list(islice(read_documents(settings.train, settings.limit, settings.columns), count))
     for document, encoded in zip(documents, encode_all(documents, tokenizer, context), strict=True):
-        yield document.name, encoded.pieces, document.metadata, [NOTICES[key] for key in sorted(encoded.noticed)]
+        noticed = [NOTICES[key] for key in sorted(encoded.noticed)]
+        yield document.name, encoded.pieces, document.metadata, noticed, document.shape

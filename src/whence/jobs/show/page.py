@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from whence.counted import counted
+from whence.data.shapes import shown as columns_of
 from whence.jobs.show.documents import ShownDocument
 from whence.jobs.show.layers import ShownLayers
 from whence.jobs.show.state import Done
@@ -63,6 +64,8 @@ def colours(console: Console) -> bool:
 
 def _documents(documents: Sequence[ShownDocument], coloured: bool) -> Iterator[Text]:
     yield _legend(coloured)
+    if shapes := dict.fromkeys(one.shape for one in documents if one.shape is not None):
+        yield Text("rows: " + ", ".join(map(columns_of, shapes)))
     for document in documents:
         yield Text()
         yield from _document(document, coloured)
