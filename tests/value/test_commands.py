@@ -124,6 +124,9 @@ def test_sizes_out_of_range_are_said_to_be_a_ranking(whence, table, tmp_path):
     far, near = (whence("value", tmp_path / name, *flags, "--damping", name) for name in ("1e-9", "1000"))
 
     assert "read these as a ranking, their size is out of range: the loss is" in far.out
+    for name in ("helpful", "harmful"):  # an end that is empty has no heading either
+        rows = json.loads((tmp_path / "1e-9" / "values.json").read_text())["queries"][0][name]
+        assert (f"  {name}\n" in far.out) == bool(rows)
     assert "ranking" not in near.out
     told = [json.loads((tmp_path / name / "values.json").read_text())["queries"][0] for name in ("1e-9", "1000")]
     assert [one["out_of_range"] > 0 for one in told] == [True, False]

@@ -79,8 +79,8 @@ def _values(run: Valuation) -> list[str]:
     for query in values_dict(run)["queries"]:
         lines.append(f"{query['question']}: loss {query['loss']:.4g}   (nats per copy; + lowers it)")
         for name in ("helpful", "harmful"):
-            lines.append(f"  {name}")
-            lines += [f"  {row['per_copy']:>+12.4g}  {row['given']:<12}  {row['place']}" for row in query[name]]
+            rows = [f"  {row['per_copy']:>+12.4g}  {row['given']:<12}  {row['place']}" for row in query[name]]
+            lines += [f"  {name}", *rows] if rows else []
         if count := query["out_of_range"]:
             lines.append(f"  {said_of_loss(count, query['loss'])}")
     return lines
