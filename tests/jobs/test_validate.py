@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-import whence.jobs.validation.job as jobs
+import whence.jobs.validation.points as jobs
 from whence.errors import ArtifactError, InvalidSetting
 from whence.evaluate.examples import collect
 from whence.evaluate.training import Recipe, train
@@ -188,6 +188,7 @@ def test_what_cannot_be_done_is_refused_before_anything(settings, recipe, tmp_pa
         ("strt = 3", "strt"),
         ("start = 'x'\nseeds = 0\n[recipe]\nlearning_rate = 1\nepochs = 1\nbatch_size = 1", "seeds"),
         ("start = 'x'\n[recipe]\nlearning_rate = 1\nepochs = 1\nbatch_size = 1\nlr = 2", "lr"),
+        ("start = 'x'\ntogether = 0\n[recipe]\nlearning_rate = 1\nepochs = 1\nbatch_size = 1", "together"),
         ("start = ", "cannot be read"),
     ],
 )

@@ -166,7 +166,7 @@ def test_show_knows_the_adapter(whence, toy, adapters):  # noqa: F811
 
 def test_pbrf_judges_a_run_over_an_adapter(whence, done, monkeypatch, tmp_path):  # noqa: F811
     """Every other weight is held; what would retrain whole models is refused."""
-    import whence.jobs.validation.job as jobs
+    import whence.jobs.validation.points as jobs
 
     monkeypatch.setattr(jobs, "pbrf", partial(jobs.pbrf, most=2))
     found = whence("validate", "pbrf", done.folder, "--count", 2, "--json")

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tests.value.conftest import NET
 from tests.value.test_refusals import refused
 
-import whence.jobs.validation.job as jobs
+import whence.jobs.validation.points as jobs
 from whence.errors import InvalidSetting
 from whence.jobs.log import Log
 from whence.jobs.validation.job import validate
@@ -127,6 +127,31 @@ def test_retraining_by_one_small_step_is_what_gradient_dot_products_say(whence, 
     assert done.code == 0, done.err
     assert json.loads(done.out)["lds"]["gradient dot"]["value"] > 0.97
     assert json.loads(done.out)["distance_from_model"] is None  # training began at the model itself
+
+
+def test_several_left_out_together_are_the_sum_of_their_scores_after_one_small_step(whence, table, asked, recipe):
+    start = str(table.flags[3])
+    text = RECIPE.replace("adam", "sgd").replace("0.03", "0.01").replace("= 3", "= 1").replace("= 16", "= 30")
+
+    done = whence(
+        *("validate", "retrain", asked, "--count", 8, "--recipe", recipe(start, "together = 3", text=text), "--json")
+    )
+
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert [len(group) for group in found["points"]] == [3] * 8
+    assert len({member for group in found["points"] for member in group}) == 24  # in no two of them
+    assert found["agreement"]["gradient dot"]["pearson"]["value"] > 0.97
+    rungs = found["decomposition"]["rungs"]
+    assert rungs["retrained"] == rungs["warm start"]  # training began at the model itself
+    assert found["agreement_with_warm_start"] == found["agreement"]
+    page = (asked / "checks" / "retrain.html").read_text()
+    assert "each of 8 groups of 3 training examples" in page
+    assert "five gaps" not in page
+
+    many = whence("validate", "retrain", asked, "--count", 11, "--recipe", recipe(start, "together = 3", text=text))
+    assert many.code == 1
+    assert "11 examples, 3 together, were asked for, and there are 30" in many.err
 
 
 def test_every_check_reads_a_table_and_they_share_their_models(whence, asked, recipe, few_steps):

@@ -116,6 +116,8 @@ class Validation:
     """What the scores were compared with, as a sentence."""
     unit: str = "sequence"
     """What is trained on: a sequence of text, or an example."""
+    dot: str = "a training sequence"
+    """What is drawn as one: such a unit, or a group of them."""
     measure: str
     """What the figures are: a correlation, or nats."""
     second: str = ""

@@ -39,6 +39,8 @@ class Protocol:
     """Of the training data in each subset of ``lds``."""
     share: float = 0.01
     """Of the training data left out for each question by ``removal``."""
+    together: int = 1
+    """Training examples left out together by ``retrain``."""
 
     @classmethod
     def read(cls, path: Path) -> Protocol:
@@ -60,8 +62,10 @@ class Protocol:
         made = cls(recipe=recipe, **values)
         if not isinstance(made.start, str):
             raise InvalidSetting(f"{path}: start must name a folder or a file, not {made.start!r}", hint=HINT)
-        if not (isinstance(made.seeds, int) and made.seeds >= 1 and 0 < made.fraction < 1 and 0 < made.share < 1):
-            raise InvalidSetting(f"{path}: seeds must be at least 1, fraction and share between 0 and 1")
+        if not all(isinstance(one, int) and one >= 1 for one in (made.seeds, made.together)):
+            raise InvalidSetting(f"{path}: seeds and together must be whole numbers, at least 1")
+        if not (0 < made.fraction < 1 and 0 < made.share < 1):
+            raise InvalidSetting(f"{path}: fraction and share must be between 0 and 1")
         return made
 
 

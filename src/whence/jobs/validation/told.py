@@ -81,20 +81,23 @@ def _pbrf(result: Mapping[str, Any], unit: Unit) -> Validation:
         measure="Pearson correlation",
         second="Spearman",
         rows=rows,
+        dot=f"a training {unit.removesuffix('s')}",
         scatters=_scatters(solved["response"], result["scores"][own]),
         notes=() if solved["gradient_norm"]["converged"] else ("Not every solve reached the gradient norm asked for.",),
     )
 
 
 def _retrain(result: Mapping[str, Any], unit: Unit) -> Validation:
-    steps = result["decomposition"]
+    steps, together = result["decomposition"], result["protocol"].get("together", 1)
+    groups = "" if together == 1 else f"groups of {together:,} "
     return Validation(
         name="retrain",
         unit=unit.removesuffix("s"),
-        text=f"Retraining without each of {len(result['points']):,} training {unit}.",
+        text=f"Retraining without each of {len(result['points']):,} {groups}training {unit}.",
         measure="Pearson correlation",
         second="Spearman",
         rows=_agreement(result),
+        dot=f"a training {unit.removesuffix('s')}" if together == 1 else f"a group of training {unit}",
         scatters=_scatters(steps["rungs"]["retrained"], steps["rungs"]["estimator"]),
         gaps=tuple(
             Gap(
