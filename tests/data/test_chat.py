@@ -148,6 +148,40 @@ def test_the_templates_own_mask_wins():
     check(chat(*said, given=3), TOKENIZERS["MARKED"], "".join(parts[:3]), *parts[3:])  # and of it, what was asked for
 
 
+def test_a_chat_that_begins_with_the_assistant():
+    """As many of ShareGPT do: before it stands what the template writes before any text."""
+    said = [("assistant", "Ask."), ("user", "Who?"), ("assistant", "Ada.")]
+    header = "<|start_header_id|>{}<|end_header_id|>\n\n"
+    check(
+        chat(*said),
+        TOKENIZERS["LLAMA"],
+        "<|begin|>" + header.format("assistant"),
+        "Ask.<|eot_id|>",
+        header.format("user") + "Who?<|eot_id|>" + header.format("assistant"),
+        "Ada.<|eot_id|>",
+    )
+    check(
+        chat(*said),
+        TOKENIZERS["QWEN"],
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>assistant\n",
+        "Ask.<|im_end|>",
+        "\n<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n",
+        "Ada.<|im_end|>",
+        "\n",
+    )
+    check(
+        chat(("assistant", "<|im_start|>assistant\n")),
+        TOKENIZERS["PLAIN"],
+        "### assistant:\n",
+        "<|im_start|>assistant\n\n\n",
+    )
+    with pytest.raises(DataError, match="begins with the assistant") as refused:
+        encoded(chat(*said), TOKENIZERS["PROMPTED"])
+    assert "weight" in refused.value.hint
+    with pytest.raises(DataError, match="roles must alternate"):
+        encoded(chat(*said), TOKENIZERS["GEMMA"])
+
+
 def test_of_a_prompt_and_its_completion_only_what_follows_the_prompt():
     whole = TOKENIZERS["LLAMA"].apply_chat_template(list(chat(*SAID).chat.messages), tokenize=False)
     before = whole.removesuffix("Ada.<|eot_id|>")

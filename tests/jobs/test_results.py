@@ -155,6 +155,12 @@ def test_top_is_honoured_at_both_ends_and_a_contrast_is_named(cut):
     assert lowered - raised - 1 == min(6, int((cut.documents[2] > 0).sum()))
     assert len(contrast) - lowered - 1 == min(6, int((cut.documents[2] < 0).sum()))
     assert len(cut.to_dict()["questions"][0]["lowest"]) == 6
+    first = cut.top(1, 2)[0]
+    assert f"train.jsonl, line {first['row'] + 1} " in contrast[raised + 1]
+    begins = contrast[raised + 1].split(f"line {first['row'] + 1} ")[1].strip()
+    assert first["text"].startswith(begins.removesuffix("…"))
+    assert len(begins) > 20
+    assert max(map(len, lines)) <= 100, "of the longest document the beginning"
 
 
 def test_self_influence_lists_as_many_as_asked_for(settings, cut):

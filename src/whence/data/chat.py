@@ -9,7 +9,8 @@ Labels in the data win (`tokens`). Else the template's own mask, where it marks 
 
 Both must be literally where they are looked for. A template may write a turn otherwise when nothing follows it (Qwen 3
 puts an empty <think></think> there): such a turn is taken from the whole conversation, and ends where the message after
-it begins; how long that one is, is seen by writing it twice. What cannot be told so is refused, with the place.
+it begins; how long that one is, is seen by writing it twice. Before a turn that begins the chat, as in ShareGPT, stands
+what the template writes before any text. What cannot be told so is refused, with the place.
 
 What follows the end-of-turn token, a line break, belongs to the next turn and is not scored. Templates write the
 beginning-of-text token themselves, so none is added.
@@ -115,7 +116,7 @@ class _Template:
 
     def _turn(self, number: int, whole: str) -> tuple[int, int]:
         messages = self.chat.messages
-        before = self.write(messages[:number], prompting=True)
+        before = self.write(messages[:number], prompting=True) if number else self._opening(whole)
         if not whole.startswith(before):
             raise self._differ(number, "what comes before", before, whole)
         if number == len(messages) - 1:
@@ -127,6 +128,25 @@ class _Template:
         if end is None or end < len(before):
             raise self._differ(number, "it", after, whole)
         return len(before), end
+
+    def _opening(self, whole: str) -> str:
+        """What stands before a conversation's first message, an assistant's: templates write no chat of nothing.
+
+        It is what the chat has in common with one that says something else, up to the end of the generation prompt.
+        """
+        first = self.chat.messages[0]
+        alone = self.write([first])
+        one, other = (self.write([first | {"content": said}]) for said in ("a", "b"))
+        prompted = self.write([first], prompting=True)
+        prompt = prompted[len(alone) :] if prompted.startswith(alone) else ""
+        common = one[: next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)]
+        end = common.rfind(prompt) + len(prompt)
+        if not prompt or prompt not in common or not whole.startswith(common[:end]):
+            raise DataError(
+                f"{self.name}: it begins with the assistant, and where that turn begins cannot be told",
+                hint='leave the message out of the scores, "weight": 0, or begin the row with what was asked',
+            )
+        return common[:end]
 
     def _before_the_next(self, number: int, whole: str) -> int | None:
         """Where the message after a turn begins: it is as long as what writing it again adds."""

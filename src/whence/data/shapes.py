@@ -31,6 +31,14 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
     "contrast": ("prompt",),
 }
 OTHER_NAMES = {"messages": "conversations"}
+USUAL_PAIRS = [
+    *[("question", "answer"), ("prompt", "response"), ("prompt", "answer"), ("prompt", "output")],
+    *[("instruction", "output"), ("instruction", "response"), ("query", "response"), ("input", "output")],
+    ("problem", "solution"),
+]
+"""What others call a prompt and its completion. Never read as one unasked: words may have stood around them."""
+USUAL_TEXTS = ("content", "body", "document", "article", "story", "passage")
+"""What others call a text."""
 Columns = Mapping[str, str]
 """Role → the column that fills it, where it has another name."""
 
@@ -127,11 +135,28 @@ def _shapeless(row: Row, columns: Columns, wanted: list[str]) -> DataError:
     if not any(_column(row, role, columns) in row.fields for role in SHAPES[nearest]):
         nearest = nearest if columns else "text"
     lacks = next(role for role in SHAPES[nearest] if _column(row, role, columns) not in row.fields)
-    near = difflib.get_close_matches(lacks, row.fields, n=1, cutoff=0.6)
     return DataError(
         f'{row.name} lacks the column "{lacks}": it has {_columns_of(row)}',
-        hint=f"point out the column that holds it: --column {lacks}={near[0] if near else 'NAME'}",
+        hint=_usual_pair(row, wanted) or f"point out the column that holds it: --column {lacks}={_like(row, lacks)}",
     )
+
+
+def _like(row: Row, role: str) -> str:
+    """The column that most likely fills a role: one of a similar name, or of another usual one."""
+    near = difflib.get_close_matches(role, row.fields, n=1, cutoff=0.6)
+    usual = [name for name in USUAL_TEXTS if role == "text" and name in row.fields]
+    return (near + usual or ["NAME"])[0]
+
+
+def _usual_pair(row: Row, wanted: Sequence[str]) -> str | None:
+    """How to point out a prompt and its completion under other usual names; None where there are none."""
+    found = [pair for pair in USUAL_PAIRS if all(isinstance(row.fields.get(name), str) for name in pair)]
+    if "pair" not in wanted or not found:
+        return None
+    flags = " ".join(
+        f"--column {role}={name}" for role, name in zip(SHAPES["pair"], found[0], strict=True) if role != name
+    )
+    return f"trained on the one right after the other: {flags}; where other words stood around them, write rows of all"
 
 
 def _columns_of(row: Row) -> str:

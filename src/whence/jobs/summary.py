@@ -11,6 +11,10 @@ from whence.data.queries import Query
 from whence.data.rows import row_name
 from whence.jobs.filter_setting import BIAS, NONE, FilterSetting
 from whence.jobs.out_of_range import out_of_range, said_of_answer
+from whence.report.pieces import visible
+
+WIDE, BEGINS = 100, 24
+"""Columns of a line that names a document, and those that its text has at the least."""
 
 if TYPE_CHECKING:
     from whence.jobs.opened import Answers, Run
@@ -72,7 +76,16 @@ def filter_lines(answers: Answers, number: int) -> list[str]:
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], column: str, sign: str) -> list[str]:
-    return [f"  {row[column]:>{sign}12.4g}  {place(row)}" for row in rows]
+    """A document a line, cut at `WIDE` columns: what it is, where it lies, how it begins."""
+    places = [place(row) for row in rows]
+    across = max(map(len, places), default=0)
+    lines = []
+    for row, where in zip(rows, places, strict=True):
+        line = f"  {row[column]:>{sign}12.4g}  {where:{across}}  "
+        begins = " ".join(visible(row["text"]).split())
+        room = max(BEGINS, WIDE - len(line))
+        lines.append(line + (begins if len(begins) <= room else f"{begins[: room - 1].rstrip()}…"))
+    return [line.rstrip() for line in lines]
 
 
 def place(row: Mapping[str, Any]) -> str:
