@@ -160,7 +160,7 @@ def test_top_is_honoured_at_both_ends_and_a_contrast_is_named(cut):
     begins = contrast[raised + 1].split(f"line {first['row'] + 1} ")[1].strip()
     assert first["text"].startswith(begins.removesuffix("…"))
     assert len(begins) > 20
-    assert max(map(len, lines)) <= 100, "of the longest document the beginning"
+    assert max(map(len, contrast)) <= 100, "of the longest document the beginning"
 
 
 def test_self_influence_lists_as_many_as_asked_for(settings, cut):
