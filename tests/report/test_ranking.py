@@ -167,6 +167,29 @@ def test_search_reads_the_whole_text_place_and_metadata(visit, file):
     page.wait_for_function("() => document.querySelectorAll('#q1-raises .doc').length === 18")
 
 
+def test_what_lists_alone_have_is_there_with_lists_alone(visit, file):
+    """Groups and figures are of all documents: there is nothing to search in them, and nothing to rank."""
+    page = visit(file, "q1", viewport=WIDE).page
+    page.wait_for_selector("[id='q1/doc-40'] .tokens")
+    search = page.locator("#q1 .search")
+    for name, there in (("Groups", False), ("Lowers it", True), ("Shape", False)):
+        page.locator("#q1 [role=tab]", has_text=name).click()
+        assert search.is_visible() == there
+        assert page.locator("#q1 .column").is_visible() == there
+    page.keyboard.press("/")
+    assert search.is_visible()
+    assert page.locator("#q1-tab-raises").get_attribute("aria-selected") == "true"
+    assert page.evaluate("document.activeElement.type") == "search"
+
+
+def test_the_colours_of_a_text_are_one_bar_on_a_phone(visit, file):
+    page = visit(file, "q1", viewport=PHONE).page
+    page.wait_for_selector("[id='q1/doc-40'] .tokens")
+    tops = page.locator("[id='q1/doc-40'] .tools .legend i").evaluate_all("all => all.map(one => one.offsetTop)")
+    assert len(tops) > 8
+    assert len(set(tops)) == 1
+
+
 def test_a_list_for_removal_is_ticked_and_saved_as_json_lines(visit, file, third):
     opened = visit(file, "q3", viewport=WIDE)
     page = opened.page

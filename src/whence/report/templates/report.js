@@ -77,8 +77,10 @@ async function side(view, name) {
     tab.tabIndex = on ? 0 : -1;
   }
   view.dataset.side = name;
+  const lists = name === "raises" || name === "lowers";
+  find(".toolbar", view).classList.toggle("still", !lists);
   const panel = find(`[data-side=${name}]`, view);
-  if (panel.dataset.seen || name === "raises" || name === "lowers") return;
+  if (panel.dataset.seen || lists) return;
   panel.dataset.seen = "yes";
   const asked = await openQuestion(view);
   (name === "groups" ? drawGroups : drawShape)(asked);
@@ -143,7 +145,10 @@ const keys = {
   n: () => question(1),
   p: () => question(-1),
   a: () => find(".chip[tabindex='0']", current())?.focus(),
-  "/": () => find(".search input", current())?.focus(),
+  "/": () => {
+    if (find(".toolbar.still", current())) side(current(), "raises");
+    find(".search input", current())?.focus();
+  },
   "?": () => find("#keys").showModal(),
 };
 document.addEventListener("keydown", (event) => {
