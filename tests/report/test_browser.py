@@ -8,8 +8,9 @@ import threading
 
 import pytest
 from tests.report.sample import HOSTILE, filtered, sample
+from tests.report.test_render import doc, question
 
-from whence.report import render
+from whence.report import ReportData, render
 
 pytestmark = pytest.mark.browser
 
@@ -251,6 +252,16 @@ def test_print_opens_the_question_with_trust_and_method(visit, file):
         assert page.locator(shown).is_visible()
     for hidden in ("nav", "#q2", ".tabs >> nth=0", ".tick >> nth=0", "#list"):
         assert not page.locator(hidden).is_visible()
+
+
+def test_two_turns_do_not_run_together_in_a_closed_row(visit, tmp_path):
+    chat = doc(tokens=["<s>", "Hi", ".", "</s>", "<s>", "Once", " more", "</s>"], by_token=[0.1] * 8)
+    path = tmp_path / "chat.html"
+    path.write_text(render(ReportData(title="t", created="now", questions=[question([chat])])), encoding="utf-8")
+
+    row = visit(path, "q1").page.locator(".doc").first
+
+    assert "Hi. Once more" in row.locator("summary").inner_text()
 
 
 @pytest.mark.parametrize("questions", [0, 1])

@@ -301,6 +301,13 @@ def test_leaving_out_a_special_token_is_no_omission():
     assert (quote.text, quote.before, quote.after) == (" Once upon", False, False)
 
 
+def test_two_turns_do_not_run_together_where_a_special_token_is_left_out():
+    chat = doc(tokens=["<s>", "Hi", ".", "</s>", "<s>", "Once", " more", "</s>", "<s>", "\nNo"], by_token=[0.1] * 10)
+    quote = rows(question([chat]), [chat], 1)[0].line
+
+    assert quote.text == "Hi. Once more\nNo"
+
+
 def test_the_tail_keeps_ranks_among_all_documents():
     tail = Tail.of([5.0, 4.0, -1.0, 0.0] + [1.0] * 396)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from whence.report.model import Doc, Question
@@ -152,6 +153,9 @@ def quote(
     # One token can be longer than the room: a quotation is never longer than a few rooms.
     shown = [k for k in range(start, stop) if special or pieces[k].kind != "special"]
     kept = [Piece(pieces[k].read[: 4 * room]) for k in shown]
+    for left, right in pairwise(range(len(shown))):  # a word does not run into that of another turn
+        if shown[right] > shown[left] + 1 and not (kept[left].text[-1:].isspace() or kept[right].text[:1].isspace()):
+            kept[left] = Piece(kept[left].text + " ")
     before, after = (
         any(special or piece.kind != "special" for piece in rest) for rest in (pieces[:start], pieces[stop:])
     )

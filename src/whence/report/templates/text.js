@@ -166,10 +166,13 @@ function excerpt(doc, sign) {
   if (doc.tokens.slice(0, start).join("").length < 20) start = 0;
   else for (let k = start; k < peak; k++) if (/^\s/.test(doc.tokens[k])) { start = k; break; } // begin with a word
   const line = [];
-  let stop = start;
+  let stop = start, apart = false, said = "";
   for (let spent = 0; stop < doc.tokens.length && spent < 220; spent += doc.tokens[stop++].length) {
+    if (doc.kinds[stop] === "special") apart = true;
     if (doc.kinds[stop] === "special" || continues(doc, stop)) continue;
     const words = doc.tokens[stop].replace(/\s+/g, " ").slice(0, 300);
+    if (apart && said && !said.endsWith(" ") && !words.startsWith(" ")) line.push(" "); // nor do two turns run together
+    [apart, said] = [false, words];
     const style = levelClass(level(shown[stop], top));
     line.push(style ? el("span", { class: style }, words) : words);
   }
