@@ -1,7 +1,11 @@
 """A command line that cannot be understood ends with code 2, the mistake, and where to look; nothing is begun."""
 
+import subprocess
+import sys
+
 import pytest
 
+from whence import __version__
 from whence.cli import flags
 
 
@@ -105,6 +109,11 @@ def test_out_of_memory_says_what_to_lower(whence, monkeypatch, error):
 
     assert done.code == 1
     assert done.err.startswith("out of memory; what was finished is kept\nhint: lower batch_tokens")
+
+
+def test_python_has_it_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "whence", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"whence {__version__}"
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):

@@ -1,6 +1,7 @@
 """What a report says of a run: the numbers of its scores, what is known of its answers, what was checked."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from whence.jobs.explain import full_rank_query, meet
 from whence.jobs.log import Log
 from whence.jobs.opened import Run
 from whence.jobs.report import report_data
+from whence.jobs.report.data import _again
 from whence.jobs.report.planted import NAME, Planted
 from whence.jobs.run import run
 from whence.jobs.settings import RunSettings
@@ -53,6 +55,32 @@ def test_the_parts_by_answer_token_add_up_to_each_score_and_the_tokens_to_the_me
     assert [token.text for token in data.questions[1].answer] == ["on", "the", "mat", "far", "away", "from"]
     assert [token.position is None for token in data.questions[1].answer] == [False] * 3 + [True] * 3
     assert data.questions[2].answer == []  # one token is the whole
+
+
+def test_the_command_on_the_method_page_makes_the_same_report_again(scored, settings, tmp_path, monkeypatch):
+    """Whatever the run was asked since: questions, damping, and those made in Python."""
+    import shutil
+
+    from whence.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(scored.folder, "runs/a b")
+    first = run("runs/a b", settings, questions=QUESTIONS, log=Log.silent())
+    told = report_data(first).command
+    answers = first.answers.folder.name
+    assert told == f"whence run 'runs/a b' --settings 'runs/a b/answers/{answers}/settings.toml'"
+    run("runs/a b", settings.replace(damping=10.0), questions=QUESTIONS[:1], stop_after="score", log=Log.silent())
+    assert Run.open("runs/a b").answers.folder.name != answers
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(told)[1:])
+    assert ended.value.code == 0
+    again = Run.open("runs/a b")
+    assert again.answers.folder.name == answers
+    assert np.array_equal(again.numpy(), first.numpy())
+    away = replace(
+        first, folder=tmp_path.parent / "elsewhere", found=replace(first.answers, run=tmp_path.parent / "elsewhere")
+    )
+    assert str(tmp_path.parent) not in _again(away), "a report that is passed on names no machine's folders"
 
 
 def test_leaders_of_each_answer_token_join_where_their_scores_were_kept(data, scored):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -86,6 +87,16 @@ def test_what_differs_is_said(found):
     machine = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert machine["agreements"][0]["overlaps"].keys() == {"10"}
     assert machine["differ"]["damping"] == ["0.1", "0.001"]
+
+
+def test_the_same_text_otherwise_cut_is_the_same_data(home, tmp_path):
+    """Of a number type the digest of the weights is another one, too: it is said beside it."""
+    settings = wh.open(home / "a").settings
+    wh.run(tmp_path / "segments", **asdict(settings.replace(pack="segments", dtype="bfloat16")))
+    differ = compare(home / "a", tmp_path / "segments").differ
+    assert differ["pack"] == ("none", "segments")
+    assert "data" not in differ
+    assert [said.split()[-1] for said in differ["model"]] == ["float32", "bfloat16"]
 
 
 @pytest.mark.parametrize("width", [80, 120])

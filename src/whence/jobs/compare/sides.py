@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from whence.artifacts.fingerprint import text_fingerprint
 from whence.artifacts.folder import finished
 from whence.artifacts.manifest import Manifest
 from whence.counted import counted
@@ -85,9 +86,11 @@ def made_with(run: Run) -> dict[str, str]:
     found: dict[str, Any] = {}
     whole, data = Manifest.read(run.folder), Manifest.read(run.folder / "data")
     fitted = Manifest.read(run.folder / "curvature").settings if finished(run.folder / "curvature") else {}
-    found["model"] = f"{run.settings.model}, weights {whole.made_from['model'][:8]}"
+    found["model"] = f"{run.settings.model}, weights {whole.made_from['model'][:8]} in {run.settings.dtype}"
     found["tokenizer"] = whole.made_from["tokenizer"][:8]
-    found["data"] = f"{run.settings.train}, content {str(data.facts.get('content'))[:8]}"
+    # Of the documents, not of the sequences that they were cut into: how they were cut stands below.
+    texts = text_fingerprint("\n".join(run.store.to_arrow()["hash"].to_pylist()))
+    found["data"] = f"{run.settings.train}, content {texts[:8]}"
     found |= {name: value for name, value in data.settings.items() if name not in ("units", "batch_tokens")}
     found |= {name: value for name, value in fitted.items() if name != "task"}
     if run.found is not None:

@@ -26,13 +26,15 @@ from whence.errors import ArtifactError, InvalidSetting
 from whence.evaluate.filter_recall import FilterRecall
 from whence.jobs.filtered import FOLDER as FILTERS
 from whence.jobs.filtered import Filtered
+from whence.jobs.questions import NAME as QUESTIONS
+from whence.jobs.questions import as_jsonl
 from whence.jobs.rescored import Rescored, folder_name, rescored
 from whence.jobs.solved import Solved, read_solved
 
 if TYPE_CHECKING:
     from whence.jobs.session import Session
 
-FOLDER, NAME, SCHEMA = "answers", "answers.json", 1
+FOLDER, NAME, SETTINGS, SCHEMA = "answers", "answers.json", "settings.toml", 1
 SCORES = "scores"
 
 
@@ -237,8 +239,20 @@ def kept(session: Session) -> Answers:
             written=datetime.now(UTC).isoformat(timespec="microseconds"),
             queries=None if settings.solver == "fitted" else session.asked,
         ).keep()
+        _keep_settings(session)
     session.world.barrier()
     return Answers.read(session.folder / FOLDER / session.scores_name / NAME, session.folder)
+
+
+def _keep_settings(session: Session) -> None:
+    """The settings that these answers came of, beside them: those of the run are of its newest."""
+    folder, settings = session.folder / FOLDER / session.scores_name, session.settings
+    if settings.query == str(session.folder / QUESTIONS):  # asked from Python: the next ones take that file's place
+        rows = as_jsonl(session.questions)
+        assert rows is not None
+        write_text(folder / QUESTIONS, rows)
+        settings = settings.replace(query=str(folder / QUESTIONS))
+    write_text(folder / SETTINGS, settings.to_toml())
 
 
 def answers_of(run: Path) -> list[Answers]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whence.counted import counted
@@ -12,6 +14,7 @@ from whence.jobs.check.findings import read_checks
 from whence.jobs.explain import in_float32
 from whence.jobs.filter_setting import BIAS
 from whence.jobs.log import Log
+from whence.jobs.opened.answers import SETTINGS
 from whence.jobs.report.corpus import Corpus
 from whence.jobs.report.planted import Planted
 from whence.jobs.report.provenance import coverage_rows, damping_in_words, model_name, portable, versions
@@ -71,7 +74,7 @@ def report_data(run: Run) -> ReportData:
             "questions": session.questions_digest,
             **versions(device_of(session.model)),
         },
-        command=f"whence run {run.folder.name} --settings {run.folder.name}/settings.toml",
+        command=_again(run),
         coverage=coverage_rows(coverage),
         trust=_trust(run, corpus, noise),
         notes=[*_solves(run), *(note for note in curvature.notes if note not in noise)],
@@ -117,6 +120,16 @@ def _solves(run: Run) -> list[str]:
 def _sentence(text: str) -> str:
     text = text.strip()
     return text[:1].upper() + text[1:]
+
+
+def _again(run: Run) -> str:
+    """The command that makes this report again, from the folder in which the run was made."""
+    folder, here = run.folder, Path.cwd()
+    if folder.is_absolute():  # a report that is passed on does not say where a machine has its runs
+        below = folder.is_relative_to(here) and here != Path(here.anchor)
+        folder = folder.relative_to(here) if below else Path(folder.name)
+    settings = folder / run.answers.folder.relative_to(run.folder) / SETTINGS
+    return f"whence run {shlex.quote(folder.as_posix())} --settings {shlex.quote(settings.as_posix())}"
 
 
 _NOISE = "sampling noise:"

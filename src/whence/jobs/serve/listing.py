@@ -17,6 +17,7 @@ from whence.artifacts.folder import finished
 from whence.artifacts.manifest import NAME as MANIFEST
 from whence.artifacts.manifest import Manifest
 from whence.errors import ArtifactError, WhenceError
+from whence.jobs.compare.sides import key_of
 from whence.jobs.log import NAME as EVENTS
 from whence.jobs.opened import answers_of
 from whence.jobs.prepare import FOLDER as DATA
@@ -66,6 +67,7 @@ class Line:
     data: str = ""
     documents: int | None = None
     questions: int = 0
+    """Asked at whatever damping or rank, each counted once."""
     asked: str = ""
     """The first of its newest questions."""
     problem: str = ""
@@ -136,7 +138,7 @@ def _line(found: Found) -> Line:
         model=model_name(settings.model),
         data=Path(settings.train).name,
         documents=documents,
-        questions=sum(len(one.questions) for one in answers),
+        questions=len({key_of(query) for one in answers for query in one.questions}),
         asked="" if query is None else f"{short(query.prompt)} → {short(query.completion)}",
         progress=progress,
         changed=changed,
