@@ -15,7 +15,7 @@ import whence.jobs.validation.points as jobs
 from whence.errors import InvalidSetting
 from whence.jobs.log import Log
 from whence.jobs.validation.job import validate
-from whence.jobs.valuation.folder import ValueSettings
+from whence.jobs.valuation.settings import ValueSettings
 
 RECIPE = """
 start = "{start}"

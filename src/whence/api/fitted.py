@@ -28,6 +28,7 @@ from whence.jobs import score as score_job
 from whence.jobs.plan import Plan, plan_for
 from whence.jobs.plan.workload import Workload
 from whence.jobs.scored import Scores
+from whence.jobs.settings import SolverName
 from whence.jobs.valuation import values as value_job
 from whence.jobs.valuation.values import Suspects, Values
 from whence.layers.lora import Params
@@ -210,6 +211,7 @@ def value(
     model: nn.Module | None = None,
     task: OutputTask | None = None,
     each: bool = False,
+    solver: SolverName = "fitted",
     train_size: int | None = None,
     folder: Path | str | None = None,
     progress: bool = False,
@@ -221,6 +223,8 @@ def value(
         model: The one that the curvature was fitted on, when not given.
         task: Likewise.
         each: Ask about each validation example by itself rather than about their mean. Memory: one gradient each.
+        solver: ``fitted`` for the curvature itself; ``ekfac_refined`` (five products), ``cg`` or ``exact`` on the exact
+            Gauss-Newton matrix are nearer to the truth and dearer (docs/accuracy.md), and tell what they cost.
         train_size: How many examples the model was trained on; those of ``data`` when not given.
         folder: Where query gradients and finished scores are kept; an interrupted call continues there.
     """
@@ -234,6 +238,7 @@ def value(
             model=model,
             task=with_outputs(chosen),
             each=each,
+            solver=solver,
             train_size=train_size,
             folder=None if folder is None else Path(folder),
             log=log,

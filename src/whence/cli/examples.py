@@ -50,7 +50,7 @@ def is_valuation(folder: Path) -> bool:
 
 def chosen(folder: Path, **given: Any) -> Any:
     """Settings from flags; what is not given comes from the folder's last run, then from the defaults."""
-    from whence.jobs.valuation.folder import ValueSettings
+    from whence.jobs.valuation.settings import ValueSettings
 
     if given.get("damping") is not None:
         from whence.cli.flags import _number

@@ -20,6 +20,7 @@ def value(
     as_is: examples.AsIs = False,
     each: examples.Each = False,
     layers: examples.Layers = None,
+    solver: flags.Solver = None,
     damping: flags.Damping = None,
     top: flags.Top = None,
     json: flags.Json = False,
@@ -53,6 +54,7 @@ def value(
         as_is=as_is,
         each=each,
         layers=layers,
+        solver=solver,
         damping=damping,
         top=top,
     )

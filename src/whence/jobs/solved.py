@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from whence.artifacts.manifest import Manifest
 from whence.counted import counted
 from whence.curvature import Curvature
@@ -28,7 +30,9 @@ from whence.jobs.log import Log
 from whence.jobs.query import load_queries, query_gradients, save_queries
 from whence.jobs.refine import make_inverse, queries_in, refined_queries, solved_together
 from whence.jobs.stream import device_of
+from whence.layers.lora import Params
 from whence.layers.select import track
+from whence.types import Data, Task
 
 if TYPE_CHECKING:
     from whence.jobs.session import Session
@@ -119,9 +123,23 @@ def solve(session: Session) -> tuple[Queries, list[Report]]:
     if name == "fitted":
         batches = session.parts if session.answer is None else session.answer.batches
         return query_gradients(curvature, model, batches, task=task, rank=session.rank), []
-    inverse = make_inverse(name, curvature, model, task=task, data=few_batches(session.store))
-    with announced(inverse, session.parts, session.log):
-        return refined_queries(inverse, curvature, model, session.parts, task=task, rank="full")
+    return solved_by(name, curvature, model, session.parts, task=task, data=session.store, log=session.log)
+
+
+def solved_by(
+    name: str,
+    curvature: Curvature,
+    model: nn.Module,
+    parts: Sequence[QueryBatch],
+    *,
+    task: Task,
+    data: Data,
+    log: Log,
+) -> tuple[Queries, list[Report]]:
+    """The directions of some questions by a solver, whole, and how well it went; its cost is told before it begins."""
+    inverse = make_inverse(name, curvature, model, task=task, data=few_batches(data))
+    with announced(inverse, parts, log):
+        return refined_queries(inverse, curvature, model, parts, task=task, rank="full")
 
 
 @contextmanager
@@ -150,26 +168,37 @@ STEP = "solve: epochs of training"
 
 
 def refuse_unsolvable(session: Session) -> None:
+    """Refuse a session's solver where it cannot take a matrix of this size: see `refuse_too_large`."""
+    of = session.settings
+    refuse_too_large(of.solver, session.model, of.layers, task=session.task, data=session.store, params=of.params)
+
+
+def refuse_too_large(
+    name: str, model: nn.Module, layers: Sequence[str], *, task: Task, data: Data, params: Params | None = None
+) -> None:
     """Refuse a solver that cannot take a matrix of this size, before anything is fitted.
 
     Raises:
         InvalidSetting: As the solver would when its turn came.
     """
-    settings = session.settings
-    if (refuse := TOO_LARGE.get(settings.solver)) is not None:
-        layers = track(session.model, settings.layers, settings.params).layers
-        refuse(GaussNewton(session.model, layers, session.task, few_batches(session.store)))
+    if (refuse := TOO_LARGE.get(name)) is not None:
+        refuse(GaussNewton(model, track(model, layers, params).layers, task, few_batches(data)))
 
 
 def keep_queries(session: Session, path: Path) -> dict[str, Any]:
     """Solve and save; the facts of how it went. What is saved is forgotten, or reading it back would double it."""
     queries, reports = solve(session)
     save_queries(queries, path)
+    return solved_facts(reports, session.log)
+
+
+def solved_facts(reports: Sequence[Report], log: Log) -> dict[str, Any]:
+    """What a manifest keeps of how well questions were solved, told as well; nothing of the fitted curvature."""
     solved = [Solved.of(report) for report in reports]
     for one in solved:
-        session.log.note(str(one))
+        log.note(str(one))
         if one.advice is not None:
-            session.log.note(one.advice)
+            log.note(one.advice)
     return {"solved": [one.to_dict() for one in solved]} if solved else {}
 
 

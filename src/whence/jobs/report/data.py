@@ -17,7 +17,15 @@ from whence.jobs.log import Log
 from whence.jobs.opened.answers import SETTINGS
 from whence.jobs.report.corpus import Corpus
 from whence.jobs.report.planted import Planted
-from whence.jobs.report.provenance import coverage_rows, damping_in_words, model_name, portable, versions
+from whence.jobs.report.provenance import (
+    coverage_rows,
+    damping_in_words,
+    model_name,
+    portable,
+    sentence,
+    solves_in_words,
+    versions,
+)
 from whence.jobs.report.question import told
 from whence.jobs.report.shapes import matrices_of
 from whence.jobs.solved import METHODS
@@ -77,7 +85,10 @@ def report_data(run: Run) -> ReportData:
         command=_again(run),
         coverage=coverage_rows(coverage),
         trust=_trust(run, corpus, noise),
-        notes=[*_solves(run), *(note for note in curvature.notes if note not in noise)],
+        notes=[
+            *solves_in_words(run.answers.solved, session.curvature),
+            *(note for note in curvature.notes if note not in noise),
+        ],
         recall=planted.recall if planted else None,
     )
 
@@ -89,7 +100,7 @@ def _trust(run: Run, corpus: Corpus, noise: list[str]) -> Trust:
     return Trust(
         dtype=settings.dtype,
         damping=damping_in_words(curvature),
-        noise=_sentence(noise[0].removeprefix(_NOISE)) if noise else "",
+        noise=sentence(noise[0].removeprefix(_NOISE)) if noise else "",
         validations=validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest),
         checks=[
             CheckRow(name=row.name, verdict=row.verdict, text=row.text, advice=row.advice or "")
@@ -106,20 +117,6 @@ def _trust(run: Run, corpus: Corpus, noise: list[str]) -> Trust:
         firsts=corpus.firsts,
         limit=settings.limit,
     )
-
-
-def _solves(run: Run) -> list[str]:
-    """How well the questions were solved, where another than the fitted curvature did it."""
-    return [
-        f"{_sentence(str(one))}, preconditioned by {METHODS[run.session.curvature.name]}. Self-influence and what is "
-        "divided by it are the fitted curvature's." + ("" if one.advice is None else f" {_sentence(one.advice)}.")
-        for one in run.answers.solved
-    ]
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return text[:1].upper() + text[1:]
 
 
 def _again(run: Run) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 from whence.counted import counted
 from whence.curvature import Curvature, Damping
+from whence.jobs.solved import METHODS, Solved
 from whence.layers.coverage import Coverage
 from whence.report.trust import CoverageRow
 
@@ -53,6 +55,21 @@ def coverage_rows(coverage: Coverage) -> list[CoverageRow]:
         )
         for row in coverage.rows
     ]
+
+
+def solves_in_words(solved: Iterable[Solved], curvature: Curvature) -> list[str]:
+    """How well the questions were solved, where another than the fitted curvature did it."""
+    return [
+        f"{sentence(str(one))}, preconditioned by {METHODS[curvature.name]}. Self-influence and what is "
+        "divided by it are the fitted curvature's." + ("" if one.advice is None else f" {sentence(one.advice)}.")
+        for one in solved
+    ]
+
+
+def sentence(text: str) -> str:
+    """With a capital."""
+    text = text.strip()
+    return text[:1].upper() + text[1:]
 
 
 def damping_in_words(curvature: Curvature) -> str:

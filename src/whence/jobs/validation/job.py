@@ -36,7 +36,7 @@ from whence.jobs.validation.leaving import leaving_out
 from whence.jobs.validation.points import drawn, response
 from whence.jobs.validation.protocol import HINT, Protocol, bank_of, described, note_on
 from whence.jobs.validation.told import told
-from whence.jobs.valuation.folder import ValueSettings
+from whence.jobs.valuation.settings import ValueSettings
 from whence.report.check_page import render_check
 from whence.world import World
 

@@ -28,7 +28,8 @@ from whence.jobs.query import query_gradients
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
 from whence.jobs.solved import refuse_unsolvable, solve
-from whence.jobs.valuation.folder import Valuation, ValueSettings
+from whence.jobs.valuation.folder import Valuation
+from whence.jobs.valuation.settings import ValueSettings
 from whence.layers.lora import Params
 from whence.models.hf import load_classifier, load_model
 from whence.models.own import is_own, load_own

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from whence.jobs.log import Log
 from whence.jobs.out_of_range import said_of_loss
-from whence.jobs.valuation.folder import Valuation, ValueSettings
+from whence.jobs.valuation.folder import Valuation
 from whence.jobs.valuation.report import (
     suspect_rows,
     suspects_dict,
@@ -17,6 +17,7 @@ from whence.jobs.valuation.report import (
     write_suspects,
     write_values,
 )
+from whence.jobs.valuation.settings import ValueSettings
 
 RELATIVE = "relative: log of self-influence at the given label over that at the suggested one; leverage cancels"
 """What the column holds. Leverage is how unlike the others an input is, which raises both."""
@@ -55,6 +56,7 @@ def values(folder: Path, settings: ValueSettings, *, log: Log | None = None) -> 
     """
     run = Valuation(folder, settings, log or Log.silent())
     _ = run.valid  # what cannot be asked is refused before anything long begins
+    run.refuse_unsolvable()
     return _finished(run, "values")
 
 
@@ -83,7 +85,7 @@ def _values(run: Valuation) -> list[str]:
             lines += [f"  {name}", *rows] if rows else []
         if count := query["out_of_range"]:
             lines.append(f"  {said_of_loss(count, query['loss'])}")
-    return lines
+    return lines + [str(one) for one in run.values.solved]
 
 
 def _suspects(run: Valuation) -> list[str]:

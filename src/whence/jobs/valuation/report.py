@@ -17,9 +17,11 @@ from torch import Tensor
 from whence.artifacts.atomic import write_text
 from whence.counted import counted
 from whence.data.examples import Examples
-from whence.jobs.report.provenance import coverage_rows, damping_in_words, versions
+from whence.jobs.report.provenance import coverage_rows, damping_in_words, solves_in_words, versions
+from whence.jobs.solved import METHODS
 from whence.jobs.validation.told import validated
-from whence.jobs.valuation.folder import Valuation, ValueSettings
+from whence.jobs.valuation.folder import Valuation
+from whence.jobs.valuation.settings import ValueSettings
 from whence.jobs.valuation.values import agreement, predictions
 from whence.layers.select import named
 from whence.report.checked import Validation
@@ -70,7 +72,8 @@ def values_dict(run: Valuation) -> dict[str, Any]:
         beyond = {"out_of_range": values.out_of_range(query)}
         rows = {name: [_value_row(run, query, row) for row in found] for name, found in ends.items()}
         queries.append({"question": question, "loss": float(values.loss[query]), **beyond, **rows})
-    return {"out": str(run.folder), "train_size": values.train_size, "queries": queries}
+    solved = [one.to_dict() for one in values.solved]
+    return {"out": str(run.folder), "train_size": values.train_size, "solved": solved, "queries": queries}
 
 
 def suspects_dict(run: Valuation) -> dict[str, Any]:
@@ -117,11 +120,14 @@ def gallery(run: Valuation, *, labels: bool) -> Gallery:
     name = Path(settings.model).name
     about = "their own labels" if labels else "the validation loss"
     command = f"whence self {run.folder} --labels" if labels else f"whence value {run.folder}"
+    solves = [] if labels else solves_in_words(run.values.solved, run.curvature)
+    unasked = ("valid", "each", "solver") if labels else ()
     return Gallery(
         title=f"Labels of {Path(settings.train).name}" if labels else f"Worth of {Path(settings.train).name}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         kind=train.kind,
-        sentence=f"EK-FAC influence of {counted(len(train), 'training example')} on {about}, for the model {name}, "
+        sentence=f"{METHODS['ekfac' if labels else run.method]} influence of "
+        f"{counted(len(train), 'training example')} on {about}, for the model {name}, "
         f"over {coverage.tracked} of its parameters.",
         rankings=[] if labels else _rankings(run),
         suspects=_suspects(run) if labels else [],
@@ -130,10 +136,10 @@ def gallery(run: Valuation, *, labels: bool) -> Gallery:
         facts=_facts(run, labels=labels),
         validations=[] if labels else _validations(run),
         coverage=coverage_rows(coverage),
-        notes=[*run.curvature.notes, *coverage.notes, *_left_out(train)],
+        notes=[*solves, *run.curvature.notes, *coverage.notes, *_left_out(train)],
         warnings=run.warnings,
-        command=command + _flags(run.settings, leave_out=("valid", "each") if labels else ()),
-        method={key: value for key, value in asdict(settings).items() if value is not None},
+        command=command + _flags(run.settings, leave_out=unasked),
+        method={key: value for key, value in asdict(settings).items() if value is not None and key not in unasked},
         provenance={
             "weights": run.sources["model"],
             "data": run.sources["data"],

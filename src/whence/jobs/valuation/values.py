@@ -8,6 +8,7 @@ within too: self-influence is high where the model could not learn an example fr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from whence.artifacts.folder import claim, finished, mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.counted import counted
 from whence.curvature import Curvature
+from whence.curvature.inverse import Report
 from whence.data.queries import QueryBatch
 from whence.data.relabelled import Relabelled
 from whence.errors import InvalidSetting
@@ -29,6 +31,8 @@ from whence.jobs.out_of_range import out_of_range
 from whence.jobs.query import load_queries, query_gradients, save_queries
 from whence.jobs.score import score, self_influence
 from whence.jobs.scored import Scores
+from whence.jobs.settings import SolverName
+from whence.jobs.solved import GRADIENTS, Solved, read_solved, solved_by, solved_facts
 from whence.jobs.stream import device_of
 from whence.tasks import Classification, Regression
 from whence.types import Data, OutputTask, Task
@@ -44,6 +48,8 @@ class Values:
     """The loss asked about: the mean over the validation set, or of one example, in nats."""
     train_size: int
     """N: how many examples the model was trained on."""
+    solved: tuple[Solved, ...] = ()
+    """How well a solver did; nothing where the fitted curvature solves."""
 
     @property
     def per_copy(self) -> Float[Tensor, "q n"]:
@@ -78,6 +84,7 @@ def value(
     model: nn.Module,
     task: OutputTask,
     each: bool = False,
+    solver: SolverName = "fitted",
     train_size: int | None = None,
     folder: Path | None = None,
     log: Log | None = None,
@@ -87,6 +94,8 @@ def value(
     Args:
         valid: Examples that the model was not trained on, with labels that can be relied on.
         each: Ask about each validation example by itself rather than about their mean. Memory: one gradient each.
+        solver: What solves for the direction: the fitted curvature itself, or one on the exact Gauss-Newton matrix,
+            nearer by far and many passes dearer.
         train_size: How many examples the model was trained on; those of ``data`` when not given.
         folder: Where query gradients and finished scores are kept; an interrupted call continues there.
 
@@ -94,31 +103,41 @@ def value(
         NumericalError: If a loss or a score is NaN or inf; names the example.
         ArtifactMismatch: If the folder's are of another model, data, curvature or validation set.
     """
+    log = log or Log.silent()
+
+    def solve() -> tuple[Queries, list[Report]]:
+        parts = validation_queries(valid, each=each)
+        if solver == "fitted":
+            return query_gradients(curvature, model, parts, task=task), []
+        return solved_by(solver, curvature, model, parts, task=task, data=data, log=log)
+
     if folder is None:
-        queries = _queries(curvature, valid, model, task, each)
+        queries, reports = solve()
+        solved = tuple(Solved.of(report) for report in reports)
     else:
-        queries = _kept_queries(curvature, valid, model, task, each, folder / "queries")
+        sources = {"model": model_fingerprint(model), "data": valid.fingerprint, "curvature": curvature.fingerprint}
+        settings = {**task.settings, "each": each}
+        if solver != "fitted":  # it reads the training examples itself
+            settings, sources = settings | {"solver": solver}, sources | {"train": data.fingerprint}
+        manifest = Manifest("queries", 1, settings, sources)
+        queries, solved = _kept(solve, folder / "queries", manifest, device_of(model), log)
     within = None if folder is None else folder / "scores"
     scores = score(curvature, queries, data, model=model, task=task, folder=within, log=log)
     assert isinstance(scores, Scores)  # every unit was asked for
-    return Values(scores.total.cpu(), 0.0 - queries.measurement, train_size or data.sequences)
+    return Values(scores.total.cpu(), 0.0 - queries.measurement, train_size or data.sequences, solved)
 
 
-def _kept_queries(
-    curvature: Curvature, valid: Data, model: nn.Module, task: OutputTask, each: bool, folder: Path
-) -> Queries:
+def _kept(
+    solve: Callable[[], tuple[Queries, list[Report]]], folder: Path, manifest: Manifest, device: torch.device, log: Log
+) -> tuple[Queries, tuple[Solved, ...]]:
     """The queries of a folder, made there first if need be: the bits that its scores were made with."""
-    sources = {"model": model_fingerprint(model), "data": valid.fingerprint, "curvature": curvature.fingerprint}
-    claim(folder, Manifest("queries", 1, {**task.settings, "each": each}, sources))
-    path = folder / "gradients.safetensors"
+    claim(folder, manifest)
+    path = folder / GRADIENTS
     if not finished(folder):
-        save_queries(_queries(curvature, valid, model, task, each), path)
-        mark_finished(folder, [path.name])
-    return load_queries(path, device_of(model))
-
-
-def _queries(curvature: Curvature, valid: Data, model: nn.Module, task: OutputTask, each: bool) -> Queries:
-    return query_gradients(curvature, model, validation_queries(valid, each=each), task=task)
+        queries, reports = solve()
+        save_queries(queries, path)
+        mark_finished(folder, [path.name], solved_facts(reports, log))
+    return load_queries(path, device), read_solved(folder)
 
 
 def validation_queries(valid: Data, *, each: bool) -> list[QueryBatch]:
