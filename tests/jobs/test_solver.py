@@ -95,7 +95,8 @@ def test_parts_add_up_to_the_solved_score_also_in_a_run_opened_later(done):
 def test_validation_judges_the_solver(settings, done):
     of = judged(done.folder, settings, Log.silent(), World())
 
-    scores, seconds = estimates(of, of.data)
+    found = estimates(of, of.data)
+    scores, seconds = found.scores, found.seconds
 
     assert list(scores) == ["cg", "gradient dot", "cosine"] == list(seconds)
     torch.testing.assert_close(scores["cg"], done.session.scores.total, rtol=1e-3, atol=1e-5)

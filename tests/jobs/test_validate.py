@@ -3,18 +3,21 @@
 import io
 import json
 import re
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+import whence.jobs.validation.estimates as estimating
 import whence.jobs.validation.points as jobs
 from whence.errors import ArtifactError, InvalidSetting
 from whence.evaluate.examples import collect
 from whence.evaluate.training import Recipe, train
 from whence.jobs.chosen import Chosen
 from whence.jobs.log import Log
+from whence.jobs.refine import make_inverse
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
 from whence.jobs.validation.estimates import estimates
@@ -33,6 +36,10 @@ learning_rate = 0.01
 epochs = 1
 batch_size = 16
 """
+
+
+WHOLE = "[recipe]\nlearning_rate = 1\nepochs = 1\nbatch_size = 1"
+"""All that a recipe must have."""
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def test_pbrf_needs_nothing_beside_the_run(settings, few_steps, tmp_path):
     assert np.array(result["pbrf"]["response"]).shape == (3, 4)
     assert result["agreement"]["ekfac"]["pearson"]["queries"] == 3
     assert not result["pbrf"]["gradient_norm"]["converged"]
-    assert "not every solve reached the gradient norm" in found.text()
+    assert "8 of 8 solves stopped short, and what is compared is where they stopped" in found.text()
     assert "Pearson" in found.text()
     assert "checks/pbrf.json" in found.text()
 
@@ -89,7 +96,8 @@ def test_pbrf_needs_nothing_beside_the_run(settings, few_steps, tmp_path):
     assert page.count('<figure class="scatter">') == 3
     assert "checks/pbrf.html" in found.text()
     assert read.figure.startswith("Pearson correlation: EK-FAC ")
-    assert read.notes == ("Not every solve reached the gradient norm asked for.",)
+    assert read.notes[0].startswith("8 of 8 solves stopped short")
+    assert "8 of 8 solves stopped short" in page
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +125,29 @@ def test_pbrf_converges_on_a_text_run_and_the_exact_solve_says_the_same(trained,
     (read,) = validated(tmp_path / "run", damping="0.1", questions=found["questions"])
     assert read.figure.startswith("Pearson correlation: CG ")
     assert read.notes == ()
+
+
+def test_how_well_the_judged_scores_were_solved_is_said_everywhere(settings, few_steps, tmp_path):
+    found = validate(tmp_path / "run", settings.replace(solver="lissa", damping=10), "pbrf", count=4)
+
+    (solved,) = found.to_dict()["solved"]
+    assert solved["solver"] == "lissa"
+    assert solved["steps"] > 1
+    assert f"relative residual {solved['residual']:.2g} (worst" in found.text()
+    (read,) = validated(tmp_path / "run", damping="10", questions=found.to_dict()["questions"])
+    assert any("3 questions solved by lissa: relative residual" in value for _, value in read.settings)
+    assert dict(read.settings)["damping"] == "10"
+    assert "solved by lissa" in found.page.read_text()
+
+
+def test_a_rung_that_was_not_solved_is_not_blamed_on_the_estimator(settings, recipe, few_steps, monkeypatch, tmp_path):
+    monkeypatch.setattr(estimating, "make_inverse", lambda *a, **k: replace(make_inverse(*a, **k), most=1))
+
+    found = validate(tmp_path / "run", settings.replace(damping=1e-3), "retrain", count=2, recipe=recipe())
+
+    assert found.to_dict()["linearised"][0]["residual"] > 0.3
+    assert "the linearised rung is not solved: conjugate gradient left a residual of" in found.text()
+    assert "The linearised rung is not solved" in found.page.read_text()
 
 
 def test_checks_of_one_recipe_share_their_models(settings, recipe, tmp_path):
@@ -161,8 +192,8 @@ def test_scores_of_chosen_sequences_are_those_of_the_whole(settings, tmp_path):
     of = judged(tmp_path / "run", settings, Log.silent(), World())
     session = Session(tmp_path / "run", settings, Log.silent(), World())
 
-    few, _ = estimates(of, Chosen(of.data, [7, 2, 20]))
-    every, _ = estimates(of, of.data)
+    few = estimates(of, Chosen(of.data, [7, 2, 20])).scores
+    every = estimates(of, of.data).scores
 
     for name, values in few.items():
         torch.testing.assert_close(values, every[name][:, [7, 2, 20]], rtol=1e-4, atol=1e-6)
@@ -190,6 +221,16 @@ def test_what_cannot_be_done_is_refused_before_anything(settings, recipe, tmp_pa
         ("start = 'x'\n[recipe]\nlearning_rate = 1\nepochs = 1\nbatch_size = 1\nlr = 2", "lr"),
         ("start = 'x'\ntogether = 0\n[recipe]\nlearning_rate = 1\nepochs = 1\nbatch_size = 1", "together"),
         ("start = ", "cannot be read"),
+        ("start = 'x'\nfraction = 'half'\n" + WHOLE, "fraction must be a number between 0 and 1, not 'half'"),
+        ("start = 'x'\nshare = 1\n" + WHOLE, "share must be a number between 0 and 1"),
+        ("start = 'x'\nseeds = true\n" + WHOLE, "seeds must be a whole number"),
+        ("start = 'x'\n" + WHOLE + "\nbetas = 0.9", "betas must be two numbers, not 0.9"),
+        ("start = 'x'\n" + WHOLE + "\nbetas = [0.9]", "betas must be two numbers"),
+        ("start = 'x'\n" + WHOLE + "\nclip = '1'", "clip must be a number, not '1'"),
+        ("start = 'x'\n" + WHOLE + "\nweight_decay = -1", "weight_decay must not be negative"),
+        ("start = 'x'\n" + WHOLE.replace("epochs = 1", "epochs = 1.5"), "epochs must be a whole number, not 1.5"),
+        ("start = 'x'\n" + WHOLE.replace("rate = 1", "rate = 'x'"), "learning_rate must be a number, not 'x'"),
+        ("start = 'x'\n[recipe]\nepochs = 1", "lacks learning_rate, batch_size"),
     ],
 )
 def test_a_recipe_file_names_its_mistake(recipe, text, named):
@@ -232,5 +273,5 @@ def test_leaving_out_walks_down_the_whole_ladder(settings, recipe, few_steps, tm
     assert all(f'<th scope="row">{gap.name}</th>' in page for gap in read.gaps)
     assert result["distance_from_model"] is None  # training began at the model itself
     assert "the start is the run's own model" in found.text()
-    assert "bregman: not every solve reached the gradient norm" in found.text()
+    assert "bregman: 4 of 4 solves stopped short" in found.text()
     assert len(list((tmp_path / "run" / "checks").glob("models-*"))) == 1  # start and model are one here

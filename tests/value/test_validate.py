@@ -225,6 +225,8 @@ def test_the_report_says_what_the_checks_found(whence, asked, recipe, few_steps)
 def test_what_a_check_s_file_says_is_text(whence, asked):
     mean = {"value": 0.5, "interval": None}
     result = {
+        "method": "ekfac",
+        "solved": [],
         "damping": "<img src=x>",
         "questions": "",
         "settings": {"subsets": 2, "fraction": 0.5, "seeds": 1},

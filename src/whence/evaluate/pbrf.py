@@ -87,7 +87,12 @@ class Responses:
     @property
     def converged(self) -> bool:
         """Whether every solve reached the stated gradient norm."""
-        return bool((self.gradient_norms <= self.tolerance).all())
+        return self.short == 0
+
+    @property
+    def short(self) -> int:
+        """How many solves stopped short of it."""
+        return int((self.gradient_norms > self.tolerance).sum())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON's types only."""
@@ -101,6 +106,8 @@ class Responses:
                 "tolerance": self.tolerance,
                 "largest": float(self.gradient_norms.max()),
                 "median": float(self.gradient_norms.median()),
+                "solves": self.gradient_norms.numel(),
+                "short": self.short,
                 "converged": self.converged,
             },
             "seconds": self.seconds,

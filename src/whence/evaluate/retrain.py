@@ -156,6 +156,8 @@ class Bank:
         rows_of = {key: row for row, key in enumerate(keys) if not self._has(key)}
         missing = sorted(rows_of.values())
         step = self._at_once(start) if missing else 1
+        if missing and self.progress is not None:
+            self.progress(0, len(missing))
         for begin in range(0, len(missing), step):  # kept chunk by chunk: an interruption costs one
             some = missing[begin : begin + step]
             made = train(

@@ -39,6 +39,16 @@ from whence.evaluate.models import (
 from whence.types import Batch, Progress, Task
 
 
+def is_whole(value: object) -> bool:
+    """Whether a setting is a whole number; true and false, which Python counts among them, are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether a setting is a finite number."""
+    return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """How a model is trained. Two equal recipes on equal data from equal parameters give equal models.
@@ -78,9 +88,20 @@ class Recipe:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InvalidSetting(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        for name in ("epochs", "batch_size", "warmup", "seed"):
+            if not is_whole(getattr(self, name)):
+                raise InvalidSetting(f"{name} must be a whole number, not {getattr(self, name)!r}")
+        for name in ("learning_rate", "momentum", "eps", "weight_decay", "clip"):
+            if not (is_number(getattr(self, name)) or (name == "clip" and self.clip is None)):
+                raise InvalidSetting(f"{name} must be a number, not {getattr(self, name)!r}")
+        if not (isinstance(self.betas, tuple) and len(self.betas) == 2 and all(map(is_number, self.betas))):
+            raise InvalidSetting(f"betas must be two numbers, not {self.betas!r}", hint="write betas = [0.9, 0.999]")
         for name in ("learning_rate", "epochs", "batch_size", "eps"):
             if not getattr(self, name) > 0:
                 raise InvalidSetting(f"{name} must be positive, not {getattr(self, name)!r}")
+        for name in ("momentum", "weight_decay", "warmup", "seed"):
+            if not getattr(self, name) >= 0:
+                raise InvalidSetting(f"{name} must not be negative, and is {getattr(self, name)!r}")
         if self.clip is not None and not self.clip > 0:
             raise InvalidSetting(f"clip must be positive, not {self.clip!r}", hint="leave it out to clip nothing")
 
@@ -95,12 +116,12 @@ class Recipe:
         for key in values:
             if key not in names:
                 raise InvalidSetting(f'{source}: unknown setting "{key}"', hint=f"a recipe has {', '.join(names)}")
-        given: dict[str, Any] = {name: tuple(x) if name == "betas" else x for name, x in values.items()}
+        needed = ("learning_rate", "epochs", "batch_size")
+        if missing := [name for name in needed if name not in values]:
+            raise InvalidSetting(f"{source} lacks {', '.join(missing)}", hint=f"{', '.join(needed)} must be given")
+        given: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in values.items()}
         try:
             return cls(**given)
-        except TypeError as error:
-            hint = "learning_rate, epochs and batch_size must be given"
-            raise InvalidSetting(f"{source}: {error}", hint=hint) from None
         except InvalidSetting as error:
             raise InvalidSetting(f"{source}: {error.message}", hint=error.hint) from None
 

@@ -87,6 +87,11 @@ class Solved:
             notes=report.notes,
         )
 
+    @classmethod
+    def read(cls, kept: Mapping[str, Any]) -> Solved:
+        """From what `to_dict` gave."""
+        return cls(**{**kept, "notes": tuple(kept["notes"])})
+
     @property
     def advice(self) -> str | None:
         """What to do where the answer is far from solved: its scores may then be worse than the fitted curvature's."""
@@ -209,7 +214,7 @@ def read_solved(folder: Path) -> tuple[Solved, ...]:
         ArtifactError: If the folder is not one of queries.
     """
     kept: Sequence[Mapping[str, Any]] = Manifest.read(folder, kind="queries").facts.get("solved", [])
-    return tuple(Solved(**{**one, "notes": tuple(one["notes"])}) for one in kept)
+    return tuple(Solved.read(one) for one in kept)
 
 
 def whole_query(

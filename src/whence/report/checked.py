@@ -128,6 +128,8 @@ class Validation:
     gaps: tuple[Gap, ...] = ()
     rungs: tuple[Agreement, ...] = ()
     """How each step down still agrees with retraining."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Everything that the figures depend on: name and value."""
     notes: tuple[str, ...] = ()
     """What a reader should hold against it."""
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from whence.evaluate.pbrf import Responses
 from whence.evaluate.statistics import mean_over_queries, pearson, spearman
 
 
@@ -35,10 +34,3 @@ def _cell(mean: Mapping[str, Any]) -> str:
         return "none"
     low, high = mean["interval"]["low"], mean["interval"]["high"]
     return f"{mean['value']:.3f}" + ("" if low == high else f" [{low:.3f}, {high:.3f}]")  # nothing varied
-
-
-def unreached(truth: Responses) -> list[str]:
-    """What a person should know of solves that stopped short."""
-    if truth.converged:
-        return []
-    return [f"not every solve reached the gradient norm: the largest is {float(truth.gradient_norms.max()):.2g}"]

@@ -29,13 +29,14 @@ from whence.evaluate.removal import removal
 from whence.jobs.chosen import Chosen
 from whence.jobs.log import Log
 from whence.jobs.settings import RunSettings
-from whence.jobs.validation.agreement import agreement_of, table, unreached
+from whence.jobs.solved import Solved
+from whence.jobs.validation.agreement import agreement_of, table
 from whence.jobs.validation.estimates import estimates
 from whence.jobs.validation.judged import Judged, judged
 from whence.jobs.validation.leaving import leaving_out
 from whence.jobs.validation.points import drawn, response
-from whence.jobs.validation.protocol import HINT, Protocol, bank_of, described, note_on
-from whence.jobs.validation.told import told
+from whence.jobs.validation.protocol import HINT, Protocol, bank_of, described
+from whence.jobs.validation.told import notes_on, told
 from whence.jobs.valuation.settings import ValueSettings
 from whence.report.check_page import render_check
 from whence.world import World
@@ -108,8 +109,9 @@ def validate(
     path = of.folder / "checks" / f"{check}.json"
     page = path.with_suffix(".html")
     write_text(path, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(page, render_check(told(check, result, of.unit), title=f"{of.folder.name}: validate {check}"))
-    return Validation(check, path, page, result, tuple(lines))
+    seen, solved = told(check, result, of.unit), [str(Solved.read(one)) for one in result["solved"]]
+    write_text(page, render_check(seen, title=f"{of.folder.resolve().name}: validate {check}"))
+    return Validation(check, path, page, result, (*lines, *solved, *notes_on(result)))
 
 
 def _refuse_what_cannot_be_judged(settings: RunSettings, check: Check) -> None:
@@ -126,31 +128,28 @@ def _refuse_what_cannot_be_judged(settings: RunSettings, check: Check) -> None:
 def _pbrf(of: Judged, count: int) -> tuple[dict[str, Any], list[str]]:
     points = [one for (one,) in drawn(of, count)]
     truth = response(of, points)
-    scores, seconds = estimates(of, Chosen(of.data, points))
-    agreement = {name: agreement_of(values, truth.response) for name, values in scores.items()}
+    made = estimates(of, Chosen(of.data, points))
+    agreement = {name: agreement_of(values, truth.response) for name, values in made.scores.items()}
     asked = counted(len(truth.response), "question")
     lines = [f"against the proximal Bregman response of {len(points)} {of.unit}, {asked}"]
-    lines += table(agreement, seconds | {"pbrf": truth.seconds})
-    lines += unreached(truth)
+    lines += table(agreement, made.seconds | {"pbrf": truth.seconds})
     lines.append(f"asymmetry {truth.asymmetry:.2g} (0 where f moves linearly); control drift {truth.drift:.2g} nats")
-    found = {"agreement": agreement, "seconds": seconds, "pbrf": truth.to_dict(), "scores": _lists(scores)}
+    found = {**made.to_dict(), "agreement": agreement, "pbrf": truth.to_dict(), "scores": _lists(made.scores)}
     return found, lines
 
 
 def _lds(of: Judged, protocol: Protocol, count: int) -> tuple[dict[str, Any], list[str]]:
     bank = bank_of(of, protocol)
-    scores, seconds = estimates(of, of.data)
-    result = lds(scores, bank, of.parts, count=count, fraction=protocol.fraction, seeds=protocol.seeds)
-    found = {**result.to_dict(), "seconds": seconds, **described(bank, of, protocol)}
-    return found, result.lines() + note_on(found)
+    made = estimates(of, of.data)
+    result = lds(made.scores, bank, of.parts, count=count, fraction=protocol.fraction, seeds=protocol.seeds)
+    return {**made.to_dict(), **result.to_dict(), **described(bank, of, protocol)}, result.lines()
 
 
 def _removal(of: Judged, protocol: Protocol, count: int) -> tuple[dict[str, Any], list[str]]:
     bank = bank_of(of, protocol)
-    scores, seconds = estimates(of, of.data)
-    result = removal(scores, bank, of.parts, share=protocol.share, draws=count, seeds=protocol.seeds)
-    found = {**result.to_dict(), "seconds": seconds, **described(bank, of, protocol)}
-    return found, result.lines() + note_on(found)
+    made = estimates(of, of.data)
+    result = removal(made.scores, bank, of.parts, share=protocol.share, draws=count, seeds=protocol.seeds)
+    return {**made.to_dict(), **result.to_dict(), **described(bank, of, protocol)}, result.lines()
 
 
 def _lists(scores: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Literal
 from torch import nn
 
 from whence.curvature import Curvature
+from whence.curvature.inverse import Report
 from whence.data.queries import QueryBatch
 from whence.errors import InvalidSetting
 from whence.evaluate.models import parameters_of
@@ -56,8 +57,9 @@ class Judged:
     log: Log
     fit: Callable[[], Curvature]
     """The fitted curvature; made when first called."""
-    solve: Callable[[], Queries] | None
-    """The directions of all questions, at full rank; None where the curvature itself gives them."""
+    solve: Callable[[], tuple[Queries, list[Report]]] | None
+    """The directions of all questions, at full rank, and how well they were solved; None where the curvature itself
+    gives them."""
     start: Callable[[str], nn.Module]
     """The model as training began, from the ``start`` of a recipe."""
 
@@ -70,9 +72,9 @@ class Judged:
         """The directions of the questions under a curvature, nothing cut off."""
         return query_gradients(curvature, self.model, self.parts, task=self.task, rank="full")
 
-    def directions(self) -> Queries:
-        """Those of the estimator that is judged."""
-        return self.asked(self.curvature) if self.solve is None else self.solve()
+    def directions(self) -> tuple[Queries, list[Report]]:
+        """Those of the estimator that is judged; no report of a fitted curvature."""
+        return (self.asked(self.curvature), []) if self.solve is None else self.solve()
 
 
 def judged(folder: Path, settings: RunSettings | ValueSettings, log: Log, world: World) -> Judged:
@@ -105,7 +107,7 @@ def _run(session: Session) -> Judged:
         params=settings.params,
         log=session.log,
         fit=lambda: session.curvature,
-        solve=None if fitted else lambda: solve(session)[0],
+        solve=None if fitted else lambda: solve(session),
         start=lambda start: load_model(start, dtype=settings.dtype, attention=settings.attention, device=device),
     )
 

@@ -18,11 +18,11 @@ from whence.evaluate.decomposition import decompose, ladder
 from whence.evaluate.retrain import leave_out
 from whence.evaluate.statistics import mean_over_queries, pearson
 from whence.jobs.chosen import Chosen
-from whence.jobs.validation.agreement import agreement_of, table, unreached
+from whence.jobs.validation.agreement import agreement_of, table
 from whence.jobs.validation.estimates import estimates, linearised
 from whence.jobs.validation.judged import Judged
 from whence.jobs.validation.points import drawn, response
-from whence.jobs.validation.protocol import Protocol, bank_of, described, note_on
+from whence.jobs.validation.protocol import Protocol, bank_of, described
 
 
 def leaving_out(of: Judged, protocol: Protocol, count: int) -> tuple[dict[str, Any], list[str]]:
@@ -34,25 +34,24 @@ def _one_by_one(of: Judged, protocol: Protocol, count: int) -> tuple[dict[str, A
     points, n = [one for (one,) in drawn(of, count)], of.data.sequences
     cold, warm = bank_of(of, protocol), bank_of(of, protocol, warm=True)
     solves = {name: response(of, points, objective=name, epsilon=1 / n) for name in ("loss", "bregman")}
-    linear, report = linearised(of, Chosen(of.data, points))
-    scores, seconds = estimates(of, Chosen(of.data, points))
-    spread = {name: _spread(values, points, n) for name, values in (scores | {"linearised": linear}).items()}
+    linear, solved = linearised(of, Chosen(of.data, points))
+    made = estimates(of, Chosen(of.data, points))
+    spread = {name: _spread(values, points, n) for name, values in (made.scores | {"linearised": linear}).items()}
     two = spread["linearised"], spread[of.method]
     rungs = ladder(cold, warm, solves["loss"], solves["bregman"], *two, of.parts, seeds=range(protocol.seeds))
     steps = decompose(rungs)
-    agreement = {name: agreement_of(values, -rungs["retrained"]) for name, values in scores.items()}
-    lines = [f"leaving out each of {len(points)} {of.unit}", *table(agreement, seconds), "", *steps.lines()]
+    agreement = {name: agreement_of(values, -rungs["retrained"]) for name, values in made.scores.items()}
+    lines = [f"leaving out each of {len(points)} {of.unit}", *table(agreement, made.seconds), "", *steps.lines()]
     found = {
+        **made.to_dict(),
         "agreement": agreement,
-        "seconds": seconds,
         "points": points,
         "decomposition": steps.to_dict(),
-        "linearised": report,
+        "linearised": [one.to_dict() for one in solved],
         "solves": {name: solve.to_dict() for name, solve in solves.items()},
         **described(cold, of, protocol),
     }
-    lines += [f"{name}: {line}" for name, solve in solves.items() for line in unreached(solve)]
-    return found, lines + note_on(found)
+    return found, lines
 
 
 def _together(of: Judged, protocol: Protocol, count: int) -> tuple[dict[str, Any], list[str]]:
@@ -60,24 +59,30 @@ def _together(of: Judged, protocol: Protocol, count: int) -> tuple[dict[str, Any
     cold, warm = bank_of(of, protocol), bank_of(of, protocol, warm=True)
     seeds, weights = range(protocol.seeds), leave_out(groups, n)
     members = sorted(one for group in groups for one in group)
-    scores, seconds = estimates(of, Chosen(of.data, members))
-    whole = {name: _spread(values, members, n) for name, values in scores.items()}
+    made = estimates(of, Chosen(of.data, members))
+    whole = {name: _spread(values, members, n) for name, values in made.scores.items()}
     summed = {name: torch.stack([values[:, group].sum(1) for group in groups], 1) for name, values in whole.items()}
     retrained, warmed = (bank.change(weights, of.parts, seeds=seeds).T for bank in (cold, warm))
     agreement = {name: agreement_of(values, -retrained) for name, values in summed.items()}
     after = {name: agreement_of(values, -warmed) for name, values in summed.items()}
     rungs = {"retrained": retrained, "warm start": warmed, "estimator": -summed[of.method] / n}
     found = {
+        **made.to_dict(),
         "agreement": agreement,
         "agreement_with_warm_start": after,
-        "seconds": seconds,
         "points": groups,
         "decomposition": {"gaps": [], **_rungs(rungs)},
         **described(cold, of, protocol),
     }
     what = f"leaving out each of {len(groups)} groups of {protocol.together} {of.unit}"
-    lines = [what, *table(agreement, seconds), "", "trained on from the model instead", *table(after, seconds)]
-    return found, lines + note_on(found)
+    lines = [
+        what,
+        *table(agreement, made.seconds),
+        "",
+        "trained on from the model instead",
+        *table(after, made.seconds),
+    ]
+    return found, lines
 
 
 def _rungs(rungs: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from whence.errors import InvalidSetting
 from whence.evaluate.examples import collect
 from whence.evaluate.models import State, parameters_of
 from whence.evaluate.retrain import Bank
-from whence.evaluate.training import Recipe
+from whence.evaluate.training import Recipe, is_number, is_whole
 from whence.jobs.validation.judged import Judged
 
 
@@ -62,10 +62,12 @@ class Protocol:
         made = cls(recipe=recipe, **values)
         if not isinstance(made.start, str):
             raise InvalidSetting(f"{path}: start must name a folder or a file, not {made.start!r}", hint=HINT)
-        if not all(isinstance(one, int) and one >= 1 for one in (made.seeds, made.together)):
-            raise InvalidSetting(f"{path}: seeds and together must be whole numbers, at least 1")
-        if not (0 < made.fraction < 1 and 0 < made.share < 1):
-            raise InvalidSetting(f"{path}: fraction and share must be between 0 and 1")
+        for name in ("seeds", "together"):
+            if not (is_whole(value := getattr(made, name)) and value >= 1):
+                raise InvalidSetting(f"{path}: {name} must be a whole number, at least 1, not {value!r}")
+        for name in ("fraction", "share"):
+            if not (is_number(value := getattr(made, name)) and 0 < value < 1):
+                raise InvalidSetting(f"{path}: {name} must be a number between 0 and 1, not {value!r}")
         return made
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from whence.counted import counted
 from whence.errors import ArtifactError
+from whence.jobs.solved import SETTLED, Solved
 from whence.jobs.validation.protocol import FAR, note_on
 from whence.report.checked import Agreement, Estimate, Gap, Scatter, Validation
 
@@ -83,7 +84,8 @@ def _pbrf(result: Mapping[str, Any], unit: Unit) -> Validation:
         rows=rows,
         dot=f"a training {unit.removesuffix('s')}",
         scatters=_scatters(solved["response"], result["scores"][own]),
-        notes=() if solved["gradient_norm"]["converged"] else ("Not every solve reached the gradient norm asked for.",),
+        settings=_settings(result),
+        notes=_sentences(result),
     )
 
 
@@ -112,7 +114,8 @@ def _retrain(result: Mapping[str, Any], unit: Unit) -> Validation:
             for gap in steps["gaps"]
         ),
         rungs=tuple(Agreement(name, _estimate(mean)) for name, mean in steps["pearson_with_retraining"].items()),
-        notes=_apart(result),
+        settings=_settings(result),
+        notes=_sentences(result),
     )
 
 
@@ -127,7 +130,8 @@ def _lds(result: Mapping[str, Any], unit: Unit) -> Validation:
         ),
         measure="Spearman correlation",
         rows=_rows(result, result["lds"], result["per_query"]),
-        notes=_apart(result),
+        settings=_settings(result),
+        notes=_sentences(result),
     )
 
 
@@ -147,7 +151,8 @@ def _removal(result: Mapping[str, Any], unit: Unit) -> Validation:
         ),
         measure="nats",
         rows=_rows(result, result["above_random"], above),
-        notes=_apart(result),
+        settings=_settings(result),
+        notes=_sentences(result),
     )
 
 
@@ -204,8 +209,71 @@ def _other(result: Mapping[str, Any], damping: str, questions: str) -> list[str]
     return notes
 
 
-def _apart(result: Mapping[str, Any]) -> tuple[str, ...]:
-    apart = result["distance_from_model"]
-    if apart is not None and apart <= FAR:
-        return ()
-    return tuple(f"{note[0].upper()}{note[1:]}." for note in note_on(result))
+def notes_on(result: Mapping[str, Any], *, far_only: bool = False) -> list[str]:
+    """What a reader should hold against a check, as lines.
+
+    Args:
+        far_only: Leave out how near retraining came to the run's own model where it came near enough.
+    """
+    found = [f"{one}: {line}" if one else line for one, solve in _solves(result) for line in _short(solve)]
+    found += [advice for one in result["solved"] if (advice := Solved.read(one).advice) is not None]
+    found += [line for one in result.get("linearised", ()) for line in _rung(Solved.read(one))]
+    if "distance_from_model" in result:
+        apart = result["distance_from_model"]
+        found += [] if far_only and apart is not None and apart <= FAR else note_on(result)
+    return found
+
+
+def _sentences(result: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{note[0].upper()}{note[1:]}." for note in notes_on(result, far_only=True))
+
+
+def _settings(result: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Everything that the figures depend on, and how the solves went, as name and value."""
+    found: dict[str, Any] = {"estimator": result["method"], "damping": result["damping"]}
+    found |= {f"solve {k}": str(Solved.read(one)) for k, one in enumerate(result["solved"], 1)}
+    for rung, solve in _solves(result):
+        of = {**solve["settings"], "asymmetry": solve["asymmetry"], "control drift, nats": solve["control_drift"]}
+        found |= {f"{rung}: {name}" if rung else name: value for name, value in of.items()}
+    found |= {f"linearised {k}": str(Solved.read(one)) for k, one in enumerate(result.get("linearised", ()), 1)}
+    protocol = dict(result.get("protocol", {}))
+    found |= protocol.pop("recipe", {}) | protocol | result.get("settings", {})
+    if result.get("distance_from_model") is not None:
+        found["retraining on everything, from the model"] = result["distance_from_model"]
+    return tuple((name.replace("_", " "), _written(value)) for name, value in found.items())
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_written(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_written, value))
+    if value is None:
+        return "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _solves(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The proximal solves that a check made, by the rung that they are for where there are several."""
+    return [("", result["pbrf"])] if "pbrf" in result else list(result.get("solves", {}).items())
+
+
+def _short(solve: Mapping[str, Any]) -> list[str]:
+    norms = solve["gradient_norm"]
+    if norms["converged"]:
+        return []
+    return [
+        f"{norms['short']} of {counted(norms['solves'], 'solve')} stopped short, and what is compared is where they "
+        f"stopped: a gradient of {norms['tolerance']:.2g} of the push was asked for, the median reached is "
+        f"{norms['median']:.2g} and the largest {norms['largest']:.2g}; more --damping makes solves shorter"
+    ]
+
+
+def _rung(solved: Solved) -> list[str]:
+    if solved.residual <= SETTLED:
+        return []
+    return [
+        f"the linearised rung is not solved: conjugate gradient left a residual of {solved.residual:.2g} (worst "
+        f"{solved.worst:.2g}), so that the gaps above and below it, linearisation and solver, are not theirs alone; "
+        "more --damping mends that"
+    ]
