@@ -42,7 +42,8 @@ def check(
     gradients that are those of the loss, an adapter that is truly on. Of the data:
     rows with nothing scored, copies, long documents, special tokens there twice. Of
     both together: whether scores depend on batch-mates, padding and the attention
-    kernel, and whether another number type would rank the rows otherwise.
+    kernel, whether another number type would rank the rows otherwise, and whether
+    completions are the tokens that the model was trained on, their end included.
 
     Each check is ok, a note, or wrong; where one is wrong, what to do stands under
     it and the exit code is 1. Of a RUN the settings and the prepared data are taken,

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from whence.data.queries import QueryBatch, encode_queries
 from whence.data.spec import parse_spec
 from whence.data.store import TokenStore
 from whence.errors import ArtifactError, WhenceError
-from whence.jobs.check import of_adapter, of_batches, of_data, of_dtype, of_model
+from whence.jobs.check import of_adapter, of_batches, of_data, of_dtype, of_model, of_pairs
 from whence.jobs.check.findings import Checks, Finding, guarded
 from whence.jobs.check.rows import Rows
 from whence.jobs.check.trial import QUESTIONS, Trial
@@ -61,6 +62,9 @@ def check(folder: Path | str | None, settings: RunSettings, *, rows: int = ROWS,
             first = Rows.first(store.trained, rows)
             log.note(f"check: the model runs on {counted(first.sequences, 'sequence')}, by themselves and together")
             checks.model_on(first, lambda: _questions(settings, tokenizer, context))
+            if checks.fit_to_run:
+                documents = islice(read_documents(settings.train, settings.limit, settings.columns), rows)
+                checks.take("completions", lambda: of_pairs.pairs(model, tokenizer, list(documents), context))
             checks.take("data", lambda: of_data.data(store, all_of_it=whole))
         else:
             checks.rows.append(Finding("data", "wrong", store.message, advice=store.hint))
@@ -75,6 +79,8 @@ class _Check:
         self.settings, self.model, self.log = settings, model, log
         self.task = CausalLM()
         self.rows: list[Finding] = []
+        self.fit_to_run = False
+        """Whether the model, with its adapter, gives losses that are numbers."""
 
     def take(self, name: str, find: Callable[[], Iterator[Finding] | Sequence[Finding]]) -> bool:
         """Add a check's rows, and say whether none of them is wrong."""
@@ -91,7 +97,8 @@ class _Check:
             return
         tracked: list[Tracked] = []
         self.take("layers", lambda: _kept(tracked, of_model.layers(model, settings.layers, settings.params)))
-        if not self.take("losses", lambda: of_model.losses(model, task, rows)) or not tracked:
+        self.fit_to_run = self.take("losses", lambda: of_model.losses(model, task, rows))
+        if not self.fit_to_run or not tracked:
             return
         checked: list[Tracked] = []
         self.take("hooks", lambda: _kept(checked, of_model.whole_gradients(model, tracked[0], task, rows)))
