@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -95,3 +96,34 @@ def test_what_is_public_explains_itself(public):
     thing = getattr(wh, public)
     assert (thing.__doc__ or "").strip()
     assert importlib.import_module(thing.__module__)
+
+
+def test_the_figures_of_the_page_on_accuracy_are_those_that_were_measured():
+    measured = json.loads((ROOT / "bench/results/accuracy.json").read_text())["tasks"]
+    columns = ["gradient_dot", "kfac", "ekfac", "ekfac_refined", "lissa", "exact"]
+    page = (DOCS / "accuracy.md").read_text(encoding="utf-8")
+    shown = [re.findall(r"diverged|\d\.\d\d", row)[-6:] for row in page.splitlines() if re.match(r"\| \w.*\d\.\d\d", row)]
+    wanted = [[task["pearson_with_pbrf"].get(name) for name in columns] for task in measured]
+    assert shown == [["diverged" if one is None else f"{one:.2f}" for one in row] for row in wanted]
+
+
+def test_the_figures_of_the_page_on_damping_are_those_that_were_measured():
+    measured = {
+        of["task"]: of["lds"] for of in json.loads((ROOT / "bench/results/accuracy.json").read_text())["retrained"]
+    }
+    page = (DOCS / "damping.md").read_text(encoding="utf-8")
+    for title, task, ruled in [
+        ("Energy", "energy", 10),
+        ("Parkinsons", "parkinsons", 10),
+        ("MNIST, MLP", "mnist_mlp", 100),
+        ("TinyStories", "tinystories_lm", 10),
+    ]:
+        row = next(line for line in page.splitlines() if line.startswith(f"| {title}"))
+        lds = {name: of["value"] for name, of in measured[task].items()}
+        fitted, refined = lds["ekfac 0.1"], lds[f"ekfac_refined {ruled:.1f}"]
+        lost = (
+            max(value for name, value in lds.items() if name.startswith(f"{of} ")) - chosen
+            for of, chosen in (("ekfac", fitted), ("ekfac_refined", refined))
+        )
+        told = [f"{one:.3f}" for one in (fitted, next(lost), refined, next(lost), lds["ekfac_refined 0.1"])]
+        assert re.findall(r"\d\.\d{3}", row) == told, task

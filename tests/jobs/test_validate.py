@@ -82,7 +82,7 @@ def test_pbrf_needs_nothing_beside_the_run(settings, few_steps, tmp_path):
     assert "Pearson" in found.text()
     assert "checks/pbrf.json" in found.text()
 
-    (read,) = validated(tmp_path / "run", damping="0.1", questions=result["questions"])
+    (read,) = validated(tmp_path / "run", method="ekfac", damping="0.1", questions=result["questions"])
     assert read.text == "The proximal Bregman response of 4 training sequences, 3 questions."
     assert [row.method for row in read.rows] == ["EK-FAC", "gradient dot", "cosine"]
     for row, of in zip(read.rows, result["agreement"].values(), strict=True):
@@ -122,7 +122,7 @@ def test_pbrf_converges_on_a_text_run_and_the_exact_solve_says_the_same(trained,
     assert found["pbrf"]["control_drift"] < 1e-3
     assert found["agreement"]["cg"]["pearson"]["value"] > 0.9  # EK-FAC has 0.56 here
     assert found["agreement"]["cg"]["pearson"]["value"] > found["agreement"]["gradient dot"]["pearson"]["value"] + 0.1
-    (read,) = validated(tmp_path / "run", damping="0.1", questions=found["questions"])
+    (read,) = validated(tmp_path / "run", method="cg", damping="0.1", questions=found["questions"])
     assert read.figure.startswith("Pearson correlation: CG ")
     assert read.notes == ()
 
@@ -134,7 +134,7 @@ def test_how_well_the_judged_scores_were_solved_is_said_everywhere(settings, few
     assert solved["solver"] == "lissa"
     assert solved["steps"] > 1
     assert f"relative residual {solved['residual']:.2g} (worst" in found.text()
-    (read,) = validated(tmp_path / "run", damping="10", questions=found.to_dict()["questions"])
+    (read,) = validated(tmp_path / "run", method="lissa", damping="10", questions=found.to_dict()["questions"])
     assert any("3 questions solved by lissa: relative residual" in value for _, value in read.settings)
     assert dict(read.settings)["damping"] == "10"
     assert "solved by lissa" in found.page.read_text()
@@ -163,29 +163,30 @@ def test_checks_of_one_recipe_share_their_models(settings, recipe, tmp_path):
     assert first.to_dict()["settings"]["fraction"] == 0.6
     assert first.to_dict()["protocol"]["recipe"]["batch_size"] == 16
 
-    subsets, removed = validated(tmp_path / "run", damping="0.2", questions="others")
+    subsets, removed = validated(tmp_path / "run", method="kfac", damping="0.2", questions="others")
     assert (subsets.name, removed.name) == ("lds", "removal")
     assert removed.rows[0].mean.value == pytest.approx(np.mean(removed.rows[0].each))
     assert "4 random subsets of 60% of the training sequences (1 seed each)" in subsets.text
     assert "beside 2 random removals" in removed.text
     assert [row.method for row in removed.rows] == ["EK-FAC", "gradient dot", "cosine"]
-    assert subsets.notes[:2] == (
+    assert subsets.notes[:3] == (
+        "Checked scores by EK-FAC, not by K-FAC as here.",
         "Checked at damping 0.1, not at 0.2 as here.",
         "Checked with other questions than those here.",
     )
-    assert subsets.notes[2] == (  # as the terminal says it
+    assert subsets.notes[3] == (  # as the terminal says it
         "The start is the run's own model: give the checkpoint from before training as `start` in the recipe."
     )
     assert "give the checkpoint from before training" in first.text()
 
 
 def test_a_run_without_checks_was_not_validated_and_a_broken_one_is_named(tmp_path):
-    assert validated(tmp_path, damping="0.1", questions="") == []
+    assert validated(tmp_path, method="ekfac", damping="0.1", questions="") == []
 
     (tmp_path / "checks").mkdir()
     (tmp_path / "checks" / "lds.json").write_text('{"check": "lds"}')
     with pytest.raises(ArtifactError, match=r"lds\.json is not the result of a check"):
-        validated(tmp_path, damping="0.1", questions="")
+        validated(tmp_path, method="ekfac", damping="0.1", questions="")
 
 
 def test_scores_of_chosen_sequences_are_those_of_the_whole(settings, tmp_path):
@@ -264,7 +265,7 @@ def test_leaving_out_walks_down_the_whole_ladder(settings, recipe, few_steps, tm
         "solver",
     ]
     assert np.isfinite([np.array(rung).shape == (3, 2) and np.sum(rung) for rung in steps["rungs"].values()]).all()
-    (read,) = validated(tmp_path / "run", damping="0.1", questions=result["questions"])
+    (read,) = validated(tmp_path / "run", method="ekfac", damping="0.1", questions=result["questions"])
     assert [(gap.name, gap.difference) for gap in read.gaps] == [
         (gap["gap"], gap["difference_nats"]) for gap in steps["gaps"]
     ]

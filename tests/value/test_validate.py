@@ -247,11 +247,29 @@ def test_what_a_check_s_file_says_is_text(whence, asked):
 
 @pytest.mark.parametrize(
     "flag",
-    [["--query", "q.jsonl"], ["--ask", "Who?", "--answer", "Ada."], ["--solver", "cg"], ["--settings", "s.toml"]],
+    [["--query", "q.jsonl"], ["--ask", "Who?", "--answer", "Ada."], ["--settings", "s.toml"]],
     ids=lambda flag: flag[0],
 )
 def test_flags_of_runs_over_text_are_refused_by_name(whence, asked, flag):
     refused(whence("validate", "pbrf", asked, *flag), f"{flag[0]} is for runs over text", "whence value")
+
+
+def test_the_solver_that_made_the_values_is_the_one_that_is_judged(whence, asked):
+    """A solve on the matrix itself agrees with the proximal response as EK-FAC does not."""
+    fitted = whence("validate", "pbrf", asked, "--count", 6, "--json")
+    assert whence("value", asked, "--solver", "exact").code == 0
+    assert "Checked scores by EK-FAC, not by exact as here." in (asked / "report.html").read_text()
+
+    solved = whence("validate", "pbrf", asked, "--count", 6, "--json")
+    whence("value", asked)
+
+    first, second = (json.loads(done.out)["agreement"] for done in (fitted, solved))
+    assert (next(iter(first)), next(iter(second))) == ("ekfac", "exact")
+    assert second["exact"]["pearson"]["value"] > first["ekfac"]["pearson"]["value"]
+    assert json.loads(solved.out)["solved"][0]["residual"] < 1e-4
+    report = (asked / "report.html").read_text()
+    assert "validated" in report
+    assert "not by exact as here" not in report
 
 
 def test_a_folder_that_was_asked_nothing(whence, table, tmp_path):

@@ -57,17 +57,17 @@ def validate(
       whence validate pbrf runs/toy --count 25
       whence validate lds runs/toy --recipe recipe.toml
     """
-    own = {"query": query, "ask": ask, "answer": answer, "solver": solver}
+    asked = {"query": query, "ask": ask, "answer": answer}
     folder: Path = run
     chosen: Any
     if examples.is_valuation(run):
         hint = "its questions are its validation examples: `whence value RUN --valid DATA` asks about others"
-        flags.refuse(f"is for runs over text, and {run} is a valuation", hint, **own, settings=settings)
+        flags.refuse(f"is for runs over text, and {run} is a valuation", hint, **asked, settings=settings)
         if not (run / "settings.toml").exists():
             raise ArtifactError(f"{run} is a valuation that has not finished", hint="`whence value` goes on with it")
-        chosen = examples.chosen(run, damping=damping)
+        chosen = examples.chosen(run, damping=damping, solver=solver)
     else:
-        folder, chosen = flags.gather(run, settings, damping=damping, **own)
+        folder, chosen = flags.gather(run, settings, damping=damping, solver=solver, **asked)
     from whence.jobs.validation.job import validate as job
 
     with progress() as log:

@@ -131,6 +131,11 @@ class RunSettings:
                 )
         _check(self)
 
+    @property
+    def method(self) -> str:
+        """The curvature's name, or the solver's where there is another: what makes the scores."""
+        return self.curvature if self.solver == "fitted" else self.solver
+
     @classmethod
     def from_toml(cls, path: Path | str, **overrides: Any) -> RunSettings:
         """Read a settings file; ``overrides`` win over it.

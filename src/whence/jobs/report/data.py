@@ -101,7 +101,12 @@ def _trust(run: Run, corpus: Corpus, noise: list[str]) -> Trust:
         dtype=settings.dtype,
         damping=damping_in_words(curvature),
         noise=sentence(noise[0].removeprefix(_NOISE)) if noise else "",
-        validations=validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest),
+        validations=validated(
+            run.folder,
+            method=session.settings.method,
+            damping=str(curvature.damping),
+            questions=session.questions_digest,
+        ),
         checks=[
             CheckRow(name=row.name, verdict=row.verdict, text=row.text, advice=row.advice or "")
             for row in (() if checks is None else checks.rows)

@@ -5,7 +5,7 @@ judged(folder, settings, log, world)     loads model, data and questions, claims
               run over text                       valuation
 data          its sequences                       its training examples
 parts         its questions                       its validation set as one query, or each example of it
-estimator     its curvature, or its solver        EK-FAC
+estimator     its curvature, or its solver        EK-FAC, or its solver
 start         the folder of a checkpoint          what ``--model`` or ``--weights`` would name
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +29,7 @@ from whence.jobs.log import Log
 from whence.jobs.query import query_gradients
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
-from whence.jobs.solved import refuse_unsolvable, solve
+from whence.jobs.solved import refuse_unsolvable, solve, solved_by
 from whence.jobs.valuation.folder import Valuation
 from whence.jobs.valuation.settings import ValueSettings
 from whence.layers.lora import Params
@@ -102,7 +103,7 @@ def _run(session: Session) -> Judged:
         parts=parts,
         questions=session.questions_digest,
         unit="sequences",
-        method=settings.curvature if fitted else settings.solver,
+        method=settings.method,
         seed=settings.seed,
         params=settings.params,
         log=session.log,
@@ -123,14 +124,19 @@ def _valuation(run: Valuation) -> Judged:
         parts=parts,
         questions=run.questions_digest,
         unit="examples",
-        method="ekfac",
+        method=run.method,
         seed=0,
         params=None,
         log=run.log,
         fit=lambda: run.curvature,
-        solve=None,
+        solve=None if run.settings.solver == "fitted" else partial(_solved, run),
         start=lambda start: _start(run.settings.model, start),
     )
+
+
+def _solved(run: Valuation) -> tuple[Queries, list[Report]]:
+    solver, curvature, data = run.settings.solver, run.curvature, run.train.data
+    return solved_by(solver, curvature, run.model, run.parts, task=run.task, data=data, log=run.log)
 
 
 def _start(model: str, start: str) -> nn.Module:

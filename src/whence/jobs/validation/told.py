@@ -1,6 +1,6 @@
 """What the checks of a run found, read back from RUN/checks for people to see.
 
-    for found in validated(run.folder, damping=str(curvature.damping), questions=session.questions_digest):
+    for found in validated(run.folder, method="ekfac", damping="0.1", questions=session.questions_digest):
         found.text        what the scores were compared with
         found.rows        the run's own estimator and the baselines: mean, interval, every question
         found.notes       what a reader should hold against it
@@ -39,12 +39,12 @@ NAMES = {
 """Estimators as people write them; the others are words already."""
 
 
-def validated(folder: Path, *, damping: str, questions: str, unit: Unit = "sequences") -> list[Validation]:
+def validated(folder: Path, *, method: str, damping: str, questions: str, unit: Unit = "sequences") -> list[Validation]:
     """Every check in RUN/checks, in the order in which `whence validate` lists them.
 
     Args:
-        damping: The rule of the report that asks, and ``questions`` the digest of its questions: a check that was
-            made with others says so in its notes.
+        method: The curvature or solver of the report that asks, ``damping`` its rule, and ``questions`` the digest of
+            its questions: a check that was made with others says so in its notes.
         unit: What the training data consist of, in words.
 
     Raises:
@@ -58,7 +58,7 @@ def validated(folder: Path, *, damping: str, questions: str, unit: Unit = "seque
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             one = told(check, result, unit)
-            found.append(replace(one, notes=(*_other(result, damping, questions), *one.notes)))
+            found.append(replace(one, notes=(*_other(result, method, damping, questions), *one.notes)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             hint = f"delete it, or run `whence validate {check}` again"
             raise ArtifactError(f"{path} is not the result of a check: {error!r}", hint=hint) from None
@@ -200,8 +200,11 @@ def _scatters(measured: Sequence[Sequence[float]], estimated: Sequence[Sequence[
     return tuple(Scatter(k, tuple(zip(*pair, strict=True))) for k, pair in enumerate(pairs, start=1))
 
 
-def _other(result: Mapping[str, Any], damping: str, questions: str) -> list[str]:
+def _other(result: Mapping[str, Any], method: str, damping: str, questions: str) -> list[str]:
     notes = []
+    if result["method"] != method:
+        checked, here = (NAMES.get(name, name) for name in (result["method"], method))
+        notes.append(f"Checked scores by {checked}, not by {here} as here.")
     if result["damping"] != damping:
         notes.append(f"Checked at damping {result['damping']}, not at {damping} as here.")
     if result["questions"] != questions:

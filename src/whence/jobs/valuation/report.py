@@ -165,7 +165,9 @@ def _rankings(run: Valuation) -> list[Ranking]:
 
 def _validations(run: Valuation) -> list[Validation]:
     """Checks are of the influence on the validation loss; self-influence is judged by none."""
-    return validated(run.folder, damping=run.damping, questions=run.questions_digest, unit="examples")
+    return validated(
+        run.folder, method=run.method, damping=run.damping, questions=run.questions_digest, unit="examples"
+    )
 
 
 def _suspects(run: Valuation) -> list[Card]:
