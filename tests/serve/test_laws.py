@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.jobs.conftest import toy
-from tests.serve.conftest import ASKED, DOCUMENTS, PAIRS, rows
+from tests.serve.conftest import ASKED, DOCUMENTS, PAIRS, Served, rows
 
 import whence as wh
 from whence.jobs.opened.shown import read_shown
@@ -208,6 +209,25 @@ def test_the_pages_of_a_question_are_the_whole_ranking(served, run, sort, end):
     whole = getattr(run, end)(DOCUMENTS, 1)
 
     assert listed(served, f"question/1?sort={sort}") == [row["document"] for row in whole]
+
+
+def test_sizes_that_no_answer_can_have_are_called_so(folder, run, tmp_path):
+    """As the command and the report do; and sets of questions are told apart by their damping."""
+    shutil.copytree(folder / "geography", tmp_path / "geography")
+    for number, path in enumerate(sorted((tmp_path / "geography" / "answers").glob("*/answers.json"))):
+        kept = json.loads(path.read_text())
+        kept |= {"measurement": [-1e-4, *kept["measurement"][1:]], "damping": f"0.{number + 1}"}
+        path.write_text(json.dumps(kept))
+    certain = Served(tmp_path)
+    count = int((run.raw(0) / run.train_size > 1e-4).sum())
+    assert count
+    assert (
+        "Read these as a ranking, their size is out of range: log p(answer) is -0.0001" in certain.of("question/0").text
+    )
+    assert f"yet {count} document" in certain.of("question/0").text
+    assert "Read these as a ranking" not in certain.of("question/1").text
+    assert {"damping 0.1", "damping 0.2"} == set(re.findall(r"UTC, (damping [\d.]+):", certain.of("").text))
+    certain.end()
 
 
 def test_the_pages_of_a_search_are_all_that_was_found(served, explored, texts):

@@ -17,6 +17,9 @@ WIDE, BEGINS = 100, 24
 """Columns of a line that names a document, and those that its text has at the least."""
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from whence.jobs.opened import Answers, Run
 
 
@@ -53,16 +56,16 @@ def _question(run: Run, number: int, query: Query) -> list[str]:
     for end, rows in (("raise it", raises), ("lower it", lowers)):
         if rows:
             lines += [f"  {end}:", *_lines(rows, settings.scale, "+")]
-    if count := beyond(run, number):
+    if count := beyond(run.answers, number, run.raw(number) / run.train_size):
         lines.append(f"  {said_of_answer(count, run.answers.measurement[number])}")
     return lines + [f"  {line}" for line in filter_lines(run.answers, number)]
 
 
-def beyond(run: Run, number: int) -> int:
+def beyond(answers: Answers, number: int, per_copy: NDArray[np.float64]) -> int:
     """How many documents are predicted to make an answer more than certain: a difference of two has no such end."""
-    if len(run.questions[number].parts) > 1:
+    if len(answers.questions[number].parts) > 1:
         return 0
-    return out_of_range(run.raw(number) / run.train_size, run.answers.measurement[number])
+    return out_of_range(per_copy, answers.measurement[number])
 
 
 def filter_lines(answers: Answers, number: int) -> list[str]:

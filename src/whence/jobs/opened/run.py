@@ -305,7 +305,7 @@ class Run:
             out["questions"] = [
                 {
                     "id": query.id,
-                    "out_of_range": beyond(self, row),
+                    "out_of_range": beyond(self.answers, row, self.raw(row) / self.train_size),
                     "top": list(self.top(top, row)),
                     "lowest": list(self.bottom(top, row)),
                 }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from whence.jobs.opened import Answers
+from whence.jobs.out_of_range import said_of_answer
 from whence.jobs.serve import document as of_document
 from whence.jobs.serve.columns import copies_of
 from whence.jobs.serve.explored import BY_INFLUENCE, Explored
@@ -18,7 +19,7 @@ from whence.jobs.serve.progress import progress_of
 from whence.jobs.serve.question import Said, asked_of, said_of, shape_of
 from whence.jobs.show.state import state_of
 from whence.jobs.solved import METHODS
-from whence.jobs.summary import filter_lines, place
+from whence.jobs.summary import beyond, filter_lines, place
 
 Context = dict[str, Any]
 Values = Mapping[str, str]
@@ -79,11 +80,14 @@ def documents(explored: Explored, answers: Answers | None, values: Values) -> Co
 def question(explored: Explored, answers: Answers, number: int, values: Values) -> Context:
     """A question, and the documents ranked by it."""
     wanted = wanted_of(explored, {**values, "by": str(number)}, "raises")
+    ranking = explored.ranking(answers, number)
+    count = beyond(answers, number, ranking.per_copy)
     return {
         "list": listed(explored, answers, values, wanted),
         "answers": answers,
         "asked": asked_of(answers, number),
-        "shape": shape_of(explored.ranking(answers, number)),
+        "shape": shape_of(ranking),
+        "beyond": said_of_answer(count, answers.measurement[number]) if count else None,
         "filter": filter_lines(answers, number),
         "path": f"question/{number}",
         "number": number,
