@@ -55,10 +55,10 @@ def learnt(folder, *, apart, ended):
     return rows
 
 
-def checked(folder, rows):
+def checked(folder, rows, **more):
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = check(None, RunSettings(model=str(folder), train=str(path)), rows=4)
+    found = check(None, RunSettings(model=str(folder), train=str(path), **more), rows=4)
     return {row.name: row for row in found.rows}
 
 
@@ -77,9 +77,14 @@ def test_the_model_tells_how_it_was_trained(tmp_path, apart, ended):
         assert "end token" not in rows, "it is there"
     if apart:
         assert "input_ids and labels" in rows["completions"].advice
-        rows = checked(tmp_path, exact)
+        one = {"ask": PAIRS[0]["prompt"], "answer": PAIRS[0]["completion"]}
+        rows = checked(tmp_path, exact, **one)
         assert "completions" not in rows
         assert rows["losses"].verdict == "ok"
+        assert rows["answers"].verdict == "note"
+        assert "one space more" in rows["answers"].advice
+        rows = checked(tmp_path, exact, **one | {"answer": f" {one['answer']}"})
+        assert rows["answers"].verdict == "ok"
 
 
 def test_of_texts_nothing_is_said(tmp_path):

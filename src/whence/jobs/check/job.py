@@ -65,6 +65,8 @@ def check(folder: Path | str | None, settings: RunSettings, *, rows: int = ROWS,
             if checks.fit_to_run:
                 documents = islice(read_documents(settings.train, settings.limit, settings.columns), rows)
                 checks.take("completions", lambda: of_pairs.pairs(model, tokenizer, list(documents), context))
+                asked = asked_in(settings)[:QUESTIONS] if checks.asked else []
+                checks.take("answers", lambda: of_pairs.answers(model, tokenizer, asked, context))
             checks.take("data", lambda: of_data.data(store, all_of_it=whole))
         else:
             checks.rows.append(Finding("data", "wrong", store.message, advice=store.hint))
@@ -81,6 +83,8 @@ class _Check:
         self.rows: list[Finding] = []
         self.fit_to_run = False
         """Whether the model, with its adapter, gives losses that are numbers."""
+        self.asked = False
+        """Whether the questions can be asked."""
 
     def take(self, name: str, find: Callable[[], Iterator[Finding] | Sequence[Finding]]) -> bool:
         """Add a check's rows, and say whether none of them is wrong."""
@@ -103,7 +107,8 @@ class _Check:
         checked: list[Tracked] = []
         self.take("hooks", lambda: _kept(checked, of_model.whole_gradients(model, tracked[0], task, rows)))
         asked: list[QueryBatch] = []
-        if checked and self.take("questions", lambda: _told(asked, questions())):
+        self.asked = self.take("questions", lambda: _told(asked, questions()))
+        if checked and self.asked:
             self.take("scores", lambda: self._scores(checked[0], rows, asked))
 
     def _adapter(self, rows: Rows) -> Iterator[Finding]:

@@ -17,8 +17,9 @@ from torch import nn
 from whence.counted import counted
 from whence.data.documents import Document
 from whence.data.encode import encode_all
+from whence.data.queries import Query
 from whence.data.special import end_token, special_ids
-from whence.jobs.check.findings import Finding
+from whence.jobs.check.findings import Finding, Verdict
 from whence.jobs.stream import device_of
 
 LONGEST = 512
@@ -35,21 +36,63 @@ def pairs(model: nn.Module, tokenizer: Any, documents: Sequence[Document], conte
     Args:
         context: Tokens a sequence may have: longer pairs are left out.
     """
-    some = [d for d in documents if d.shape == "pair"]
-    both = [_Pair.of(d, tokenizer) for d in some]
-    both = [pair for pair in both if max(len(pair.joined), len(pair.apart)) < min(context, LONGEST)]
+    both = _pairs_of(documents, tokenizer, context)
     if not both:
         return
+    read = _Read.of(model, both)
+    yield _tokens("completions", read, "wrong", _TRAINED)
     end = end_token(tokenizer)
-    ours = [_log_p(model, pair.joined, pair.first) for pair in both]
-    unlike = [n for n, pair in enumerate(both) if pair.joined != pair.apart]
-    theirs = [_log_p(model, both[n].apart, both[n].first) if n in unlike else ours[n] for n in range(len(both))]
-    tokens = sum(len(both[n].joined) - both[n].first for n in unlike)
-    gain = (sum(map(sum, theirs)) - sum(map(sum, ours))) / tokens if unlike else 0.0
-    yield _tokens(len(both), len(unlike), gain, [-sum(sum(lp[n]) for n in unlike) for lp in (ours, theirs)], tokens)
     if end is not None and not any(pair.joined[-1] in special_ids(tokenizer) for pair in both):
-        read = [pair.apart if gain > BETTER else pair.joined for pair in both]
-        yield _end([_log_p(model, [*ids, end[0]], len(ids))[0] for ids in read], end[1])
+        learnt = [pair.apart if read.gain > BETTER else pair.joined for pair in both]
+        yield _end([_log_p(model, [*ids, end[0]], len(ids))[0] for ids in learnt], end[1])
+
+
+def answers(model: nn.Module, tokenizer: Any, queries: Sequence[Query], context: int) -> Iterator[Finding]:
+    """The same of what is asked: an answer in tokens that the model never wrote is another question."""
+    documents = [part.document(query.id) for query in queries for part in query.parts if part.chat is None]
+    both = _pairs_of(documents, tokenizer, context)
+    if both:
+        yield _tokens("answers", _Read.of(model, both), "note", _ASKED)
+
+
+def _pairs_of(documents: Sequence[Document], tokenizer: Any, context: int) -> list[_Pair]:
+    both = [_Pair.of(d, tokenizer) for d in documents if d.shape == "pair" and d.prompt]
+    return [pair for pair in both if max(len(pair.joined), len(pair.apart)) < min(context, LONGEST)]
+
+
+_TRAINED = (
+    "the model was trained on prompts and completions tokenised apart: give rows of input_ids and labels, as the "
+    "training made them"
+)
+_ASKED = (
+    "the model knows them tokenised apart from their prompts: a tokenizer that puts a space before every text writes "
+    "them so after one space more"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Pairs by the model, in either way."""
+
+    count: int
+    unlike: int
+    """How many are other tokens by themselves; the rest is of these alone."""
+    ours: float
+    """Nats a token of those that we read."""
+    theirs: float
+    """Nats of the others, over as many tokens."""
+
+    @property
+    def gain(self) -> float:
+        return self.ours - self.theirs
+
+    @classmethod
+    def of(cls, model: nn.Module, both: Sequence[_Pair]) -> _Read:
+        unlike = [pair for pair in both if pair.joined != pair.apart]
+        tokens = max(1, sum(len(pair.joined) - pair.first for pair in unlike))
+        ours = -math.fsum(sum(_log_p(model, pair.joined, pair.first)) for pair in unlike)
+        theirs = -math.fsum(sum(_log_p(model, pair.apart, pair.first)) for pair in unlike)
+        return cls(len(both), len(unlike), ours / tokens, theirs / tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +119,16 @@ def _log_p(model: nn.Module, ids: Sequence[int], first: int) -> list[float]:
     return [float(one) for one in logits.log_softmax(-1).gather(-1, wanted[:, None])[:, 0]]
 
 
-def _tokens(count: int, unlike: int, gain: float, losses: Sequence[float], tokens: int) -> Finding:
-    name = "completions"
-    if not unlike:
-        text = f"of {counted(count, 'pair')} each is the same tokens, the completion read with its prompt or by itself"
+def _tokens(name: str, read: _Read, verdict: Verdict, advice: str) -> Finding:
+    if not read.unlike:
+        text = f"the same tokens in each of {counted(read.count, 'pair')}, tokenised with its prompt or by itself"
         return Finding(name, "ok", text, 0.0)
-    ours, theirs = (loss / tokens for loss in losses)
     text = (
-        f"as read, with their prompts, completions have {ours:.2f} nats a token; by themselves {unlike:,} of {count:,} "
-        f"would be other tokens, of {theirs:.2f} nats for each of these"
+        f"as read, with their prompts, {name} have {read.ours:.2f} nats a token; by themselves {read.unlike:,} of "
+        f"{read.count:,} would be other tokens, of {read.theirs:.2f} nats for each of these"
     )
-    if gain <= BETTER:
-        return Finding(name, "ok", text, gain)
-    advice = (
-        "the model was trained on prompts and completions tokenised apart: give rows of input_ids and labels, as the "
-        "training made them"
-    )
-    return Finding(name, "wrong", text, gain, advice)
+    good = read.gain <= BETTER
+    return Finding(name, "ok" if good else verdict, text, read.gain, None if good else advice)
 
 
 def _end(log_p: Sequence[float], end: str) -> Finding:
