@@ -131,14 +131,24 @@ def test_a_module_left_in_training(checked):
     assert "model.layers.0" in rows["repeatable"].text
 
 
-def test_a_layer_called_twice(checked):
+def test_a_layer_called_twice_is_seen_whole(checked):
     def twice(model):
         mlp = model.model.layers[1].mlp
         mlp.forward = lambda x: mlp.down_proj(mlp.gate_proj(x)) + mlp.down_proj(mlp.up_proj(x))
 
-    rows, found = checked(twice)
+    rows, _ = checked(twice)
+    assert rows["hooks"].verdict == "ok"
+    assert rows["gradients"].verdict == "ok"
+
+
+def test_a_call_that_nothing_uses(checked):
+    def idle(model):
+        mlp = model.model.layers[1].mlp
+        mlp.forward = lambda x: (mlp.down_proj(mlp.gate_proj(x)), mlp.down_proj(mlp.up_proj(x)))[0]
+
+    rows, found = checked(idle)
     assert wrong(found) == ["hooks"]
-    assert "model.layers.1.mlp.down_proj was called twice" in rows["hooks"].text
+    assert "mlp.down_proj was called 2 times before one backward, which reached 1" in rows["hooks"].text
     assert "--layers" in rows["hooks"].advice
     assert "number type" not in rows
 

@@ -8,7 +8,7 @@ planted in it: so the comparison would have seen it. The list below is in METHOD
     padding counted in A                        planted            forgotten rotation back              planted
     squares per position                        planted            NaN found only at the eigensolver    refused
     truncated documents scored as whole         test_windows       packed documents attending across    refused
-    a layer called twice                        test_verified      options silently switched off        refused
+    a layer called twice                        test_repeated      options silently switched off        refused
     labels from the global generator            planted            resuming another model's run         test_refusals
     a per-token switch that splits the query    planted            MoE experts skipped without a word   refused
     K-FAC's eigenvalues for EK-FAC's            planted            token budget capped at the context   data/test_plan

@@ -107,7 +107,9 @@ def assert_right(model):
     assert_close(run(model).dense("extra"), oracle.diagonal("extra"))
 
 
-@pytest.mark.parametrize("call", [flattened, lambda model, x: model.extra(input=x)], ids=["flattened", "by keyword"])
+@pytest.mark.parametrize(
+    "call", [flattened, twice, lambda model, x: model.extra(input=x)], ids=["flattened", "twice", "by keyword"]
+)
 def test_handled_right(call):
     assert_right(Odd(call))
 
@@ -116,7 +118,7 @@ def test_a_subclass_that_is_still_linear_is_handled_right():
     assert_right(Odd(lambda model, x: model.extra(x), Tracking))
 
 
-@pytest.mark.parametrize("call", [flattened_positions_first, routed, twice, around_the_module, unused])
+@pytest.mark.parametrize("call", [flattened_positions_first, routed, around_the_module, unused])
 def test_refused_by_name(call):
     with pytest.raises(LayerError, match="extra"):
         run(Odd(call))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.cases import OURS, THEIRS, Case, architecture, lm, table
+from tests.cases import OURS, THEIRS, Case, architecture, lm
 from torch import nn
 from torch.testing import assert_close
 
@@ -156,27 +156,6 @@ def test_half_tracked_layers_have_the_gradients_they_have_when_all_are():
     every, few = traces_of(case, batch), traces_of(case, batch, layers=["layers.0.mlp.up", "layers.1.attention.k"])
     for name, trace in few.items():
         assert_close(trace.gradient(), every[name].gradient())
-
-
-def test_a_layer_called_twice_is_refused_by_name():
-    """Its gradient would be the sum of two traces; one of them would be lost."""
-    from whence.errors import LayerError
-
-    case = table(4, 4, 3)
-
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.used, self.out = case.model[0], case.model[2]
-
-        def forward(self, x):
-            return self.out(self.used(torch.tanh(self.used(x))))
-
-    twice = Twice()
-    batch = toys.collate(case.examples)
-    with pytest.raises(LayerError, match="used"):
-        with capture(twice, track(twice, ["used", "out"]).layers, batch.real, lambda trace: None):
-            case.task.loss(twice, batch).sum().backward()
 
 
 def test_shared_inputs_equal_separate_ones():

@@ -26,8 +26,8 @@ AT_ONCE = 2**26
 def verified(model: nn.Module, tracked: Tracked, task: Task, batch: Batch, at_once: int = AT_ONCE) -> Tracked:
     """Compare each layer's traces with autograd, example by example, and group layers by what they read.
 
-    Catches a module used twice, a flattened input, a routed expert, a subclass with a forward of its own, and
-    a checkpointed block.
+    Catches a call whose output nothing uses, a flattened input, a routed expert, a subclass with a forward of its own,
+    and a checkpointed block.
 
     Args:
         batch: Two sequences or so, of unlike lengths.
@@ -44,7 +44,7 @@ def verified(model: nn.Module, tracked: Tracked, task: Task, batch: Batch, at_on
         more = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
         raise LayerError(
             f"the gradient of {more} is not the sum of its output gradients times its inputs "
-            "(a module used twice, routed tokens, or a forward of its own)",
+            "(routed tokens, a forward of its own, or chance in evaluation)",
             hint="leave it out with --layers",
         )
     return tracked.with_reads(reads, pooled)

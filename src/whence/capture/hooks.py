@@ -3,6 +3,8 @@
     with capture(model, layers, batch.real, sink):
         task.loss(model, batch).sum().backward()        # sink(trace) once a layer, last layer first
 
+A layer called several times in one forward is handed over with its last gradient, all calls in one trace.
+
 A forward hook passes each tracked output through `_Tap`, an identity whose backward hands the trace to the
 sink. The tap depends on a scalar that requires a gradient, so the graph starts at the first tracked layers:
 weights need no gradient, nothing below is differentiated, and a pass costs a forward and a backward through
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -49,7 +51,7 @@ def capture(
         The raw input tensor of each layer seen so far in forward (for `capture.check`).
 
     Raises:
-        LayerError: If a layer is called twice in one forward, or its input is not one row a position.
+        LayerError: If some calls of a layer have no gradient, or its input is not one row a position.
     """
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     recorder = _Recorder(layers, real if layout is None else layout.own, sink, layout)
@@ -65,6 +67,7 @@ def capture(
             module.training = False  # dropout would make a gradient depend on the draw, batch norm on the batch-mates
         with torch.enable_grad():
             yield recorder.seen
+        recorder.refuse_unfinished()
     finally:
         for module in training:
             module.training = True
@@ -75,6 +78,16 @@ def capture(
             parameter.requires_grad_(True)
 
 
+@dataclass(slots=True)
+class _Calls:
+    """A layer's calls in one forward."""
+
+    layer: TrackedLayer
+    inputs: list[SharedInput]
+    grads: dict[int, Tensor]
+    """Of the calls that backward has reached."""
+
+
 class _Recorder:
     """Inputs seen in forward, waiting for their output gradients."""
 
@@ -83,7 +96,7 @@ class _Recorder:
         self.padded = not bool(real.all())
         self.sink = sink
         self.anchor = torch.zeros((), device=real.device, requires_grad=True)
-        self.waiting: dict[str, tuple[TrackedLayer, SharedInput]] = {}
+        self.waiting: dict[str, _Calls] = {}
         self.raw: dict[str, tuple[Tensor, SharedInput]] = {}
         """Reads-group → its tensor and the prepared input, until every reader has met it in forward."""
         self.seen: dict[str, Tensor] = {}
@@ -102,20 +115,24 @@ class _Recorder:
                 raise LayerError(
                     f"layer {layer.name} was not called with one tensor", hint="leave it out with --layers"
                 )
-            if layer.name in self.waiting:
-                raise LayerError(
-                    f"layer {layer.name} was called twice before one backward (a module used twice, or a "
-                    "checkpointed block): its gradient would be split over two traces",
-                    hint="turn gradient checkpointing off, or leave the layer out with --layers",
-                )
-            self.waiting[layer.name] = layer, self._shared(layer, source)
-            return _Tap.apply(output, self.anchor, layer.name, self)
+            calls = self.waiting.setdefault(layer.name, _Calls(layer, [], {}))
+            if calls.grads:
+                raise _split(layer.name, len(calls.inputs) + 1, len(calls.grads))
+            calls.inputs.append(self._shared(layer, source))
+            return _Tap.apply(output, self.anchor, (layer.name, len(calls.inputs) - 1), self)
 
         return on_forward
 
+    def refuse_unfinished(self) -> None:
+        """Refuse a layer some of whose calls have no gradient: its trace was not handed over."""
+        for name, calls in self.waiting.items():
+            if calls.grads:
+                raise _split(name, len(calls.inputs), len(calls.grads))
+
     def _shared(self, layer: TrackedLayer, source: Tensor) -> SharedInput:
         if layer.readers == 1:
-            self.seen[layer.name] = source
+            again = layer.name in self.seen  # it reads several tensors, and shares none of them with another layer
+            self.seen[layer.name] = source.view_as(source) if again else source
             return SharedInput(layer.reads, self._input(layer, source.detach()))
         if layer.reads not in self.raw:
             self.raw[layer.reads] = (
@@ -150,15 +167,45 @@ class _Recorder:
             return positions(rows, self.real, layer)
         return self.layout.unpack(positions(rows, self.layout.inputs >= 0, replace(layer, pooled=False)))
 
-    def push(self, name: str, grad: Tensor) -> None:
-        """Called in backward, once a layer: makes the trace, hands it over, and forgets it."""
-        layer, shared = self.waiting.pop(name)
+    def push(self, name: str, call: int, grad: Tensor) -> None:
+        """Called in backward, once a call: with a layer's last one makes the trace, hands it over, and forgets it."""
+        calls = self.waiting[name]
+        layer = calls.layer
         grads = self._positions(layer.adapter.output_rows(layer.module, grad), layer)
         if self.padded and grads.shape[:2] == self.real.shape:
             grads = grads * self.real[..., None].to(grads.dtype)
-        first = self.raw.pop(shared.name, None) is not None or shared.readers == 1
         self.seen.clear()
+        calls.grads[call] = grads
+        if len(calls.grads) < len(calls.inputs):
+            return
+        del self.waiting[name]
+        if len(calls.inputs) > 1:
+            self.sink(_joined(calls))
+            return
+        (shared,) = calls.inputs
+        first = self.raw.pop(shared.name, None) is not None or shared.readers == 1
         self.sink(LayerTrace(name, shared, grads, first))
+
+
+def _joined(calls: _Calls) -> LayerTrace:
+    """The positions of each call, one after the other."""
+    layer, inputs = calls.layer, calls.inputs
+    if layer.readers > 1:
+        raise LayerError(
+            f"layer {layer.name} is called {len(inputs)} times, and was called once when it was checked",
+            hint="the model's forward depends on its input; track fewer layers with --layers",
+        )
+    grads = [calls.grads[call] for call in range(len(inputs))]
+    whole = SharedInput(layer.reads, lambda: torch.cat([one.inputs for one in inputs], dim=1))
+    return LayerTrace(layer.name, whole, torch.cat(grads, dim=1), calls=tuple(one.shape[1] for one in grads))
+
+
+def _split(name: str, calls: int, reached: int) -> LayerError:
+    return LayerError(
+        f"layer {name} was called {calls} times before one backward, which reached {reached} of them (a checkpointed "
+        "block, or an output that nothing uses): its gradient would not be whole",
+        hint="turn gradient checkpointing off, or leave the layer out with --layers",
+    )
 
 
 def positions(rows: Tensor, real: Bool[Tensor, "n t"], layer: TrackedLayer) -> Tensor:
@@ -183,13 +230,13 @@ class _Tap(torch.autograd.Function):
     """The identity; its backward hands the output's gradient to the recorder."""
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, anchor: Tensor, name: str, recorder: _Recorder) -> Tensor:
-        ctx.name, ctx.recorder = name, recorder
+    def forward(ctx: Any, output: Tensor, anchor: Tensor, call: tuple[str, int], recorder: _Recorder) -> Tensor:
+        ctx.call, ctx.recorder = call, recorder
         return output.detach()  # not a view as autograd counts them: an in-place ReLU may follow
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
         (grad,) = grads
-        ctx.recorder.push(ctx.name, grad)
+        ctx.recorder.push(*ctx.call, grad)
         ctx.recorder = None
         return (grad if ctx.needs_input_grad[0] else None), None, None, None

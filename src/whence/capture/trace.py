@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from whence.errors import LayerError
+
 
 class SharedInput:
     """The input of one layer, or of several that read the same tensor, for one pass.
@@ -48,6 +50,9 @@ class LayerTrace:
 
     Padding is zero in both, so no sum taken over a trace depends on the batch it came in. Where the
     layer has a bias, ``inputs`` ends in a column of ones (zero on padding).
+
+    A layer that a pass calls several times has one trace: the positions of each call, one after the other. Its weight
+    gradient is the sum over calls as it is over positions.
     """
 
     layer: str
@@ -55,10 +60,28 @@ class LayerTrace:
     output_grads: Float[Tensor, "n t o"]
     first: bool = True
     """Whether no other reader of the same input has been traced in this pass."""
+    calls: tuple[int, ...] = ()
+    """Positions of each call, where there are several."""
 
     @property
     def inputs(self) -> Float[Tensor, "n t i"]:
         return self.shared.inputs
+
+    def folded(self, per_position: Float[Tensor, "q n p"]) -> Float[Tensor, "q n t"]:
+        """What stands at each position of all calls, added up over the calls.
+
+        Raises:
+            LayerError: If the calls have positions of their own, which are not the same ones.
+        """
+        if not self.calls:
+            return per_position
+        if len(set(self.calls)) > 1:
+            raise LayerError(
+                f"layer {self.layer} is called with {', '.join(map(str, self.calls))} positions in one pass, so that "
+                "its part has no place by token",
+                hint="leave it out with --layers",
+            )
+        return torch.stack(per_position.split(self.calls, dim=-1)).sum(0)
 
     def gradient(self) -> Float[Tensor, "n o i"]:
         """Each example's weight gradient, summed over positions. Memory: n · o · i."""

@@ -38,7 +38,7 @@ def check(
 ) -> None:
     r"""Look for what would make a run wrong, on your own model and first rows.
 
-    Takes seconds. Of the model: finite weights, layers left out or called twice,
+    Takes seconds. Of the model: finite weights, layers left out or not seen whole,
     gradients that are those of the loss, an adapter that is truly on. Of the data:
     rows with nothing scored, copies, long documents, special tokens there twice. Of
     both together: whether scores depend on batch-mates, padding and the attention

@@ -54,8 +54,9 @@ class Moments(Part):
     def update(self, trace: LayerTrace) -> None:
         if trace.first and self.sample == 0:  # inputs do not depend on the labels
             add_gram(self.sums[f"inputs.{trace.shared.name}"], trace.inputs.flatten(0, 1))
-            rows = trace.inputs.shape[:2]  # the batch's positions, of which some are padding, or the layer's own
-            self.sums[f"positions.{trace.shared.name}"] += self.real if rows == self.shape else rows.numel()
+            for length in trace.calls or trace.inputs.shape[1:2]:
+                rows = torch.Size([len(trace.inputs), length])  # the batch's positions, padding too, or its own
+                self.sums[f"positions.{trace.shared.name}"] += self.real if rows == self.shape else rows.numel()
         grads = trace.output_grads if self.samples == 1 else trace.output_grads * self.samples**-0.5
         for half, members in self.runs:
             add_gram(self.sums[f"outputs.{trace.layer}"][half], grads[members].flatten(0, 1))

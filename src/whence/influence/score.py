@@ -80,6 +80,7 @@ class Scorer:
         entry = self.queries.prepared[trace.layer]
         if self.tokens:
             per_token = entry.per_token(trace) if isinstance(entry, LowRank) else dense_per_token(entry, trace)
+            per_token = trace.folded(per_token)
             assert self.by_token is not None
             self.by_token += per_token
             if self.layer_tokens:

@@ -78,7 +78,7 @@ def whole_gradients(model: nn.Module, tracked: Tracked, task: Task, rows: Rows) 
     """Hooks against autograd on one row, whose company is another check's, and both against the loss itself.
 
     Raises:
-        LayerError: If a layer is called twice, routed, or its gradient is not seen whole.
+        LayerError: If a layer is routed, or its gradient is not seen whole.
     """
     longest = max(range(rows.sequences), key=lambda row: rows.alone[row].real.shape[1])
     batch = next(rows.gather([longest])).to(device_of(model))
