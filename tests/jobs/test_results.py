@@ -163,6 +163,22 @@ def test_top_is_honoured_at_both_ends_and_a_contrast_is_named(cut):
     assert max(map(len, contrast)) <= 100, "of the longest document the beginning"
 
 
+def test_a_line_is_cut_by_the_columns_that_it_takes():
+    """A Chinese character takes two."""
+    from rich.cells import cell_len
+
+    from whence.jobs.summary import WIDE, _lines
+
+    rows = [
+        {"source": "a/b.jsonl", "row": n, "raw": 0.5, "text": text} for n, text in enumerate(["谢" * 80, "a\nb", ""])
+    ]
+    chinese, short, empty = _lines(rows, "raw", "+")
+    assert WIDE - 2 <= cell_len(chinese) <= WIDE
+    assert chinese.endswith("谢…")
+    assert short.endswith("line 2  a b")
+    assert empty.endswith("line 3")
+
+
 def test_self_influence_lists_as_many_as_asked_for(settings, cut):
     lines = run(cut.folder, replace(settings, rank=1, top=12), stop_after="self").text().splitlines()
     assert len(lines) == 1 + 12

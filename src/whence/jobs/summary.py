@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len, set_cell_size
+
 from whence.counted import counted
 from whence.data.queries import Query
 from whence.data.rows import row_name
@@ -81,13 +83,13 @@ def filter_lines(answers: Answers, number: int) -> list[str]:
 def _lines(rows: Sequence[Mapping[str, Any]], column: str, sign: str) -> list[str]:
     """A document a line, cut at `WIDE` columns: what it is, where it lies, how it begins."""
     places = [place(row) for row in rows]
-    across = max(map(len, places), default=0)
+    across = max(map(cell_len, places), default=0)
     lines = []
     for row, where in zip(rows, places, strict=True):
-        line = f"  {row[column]:>{sign}12.4g}  {where:{across}}  "
+        line = f"  {row[column]:>{sign}12.4g}  {set_cell_size(where, across)}  "
         begins = " ".join(visible(row["text"]).split())
-        room = max(BEGINS, WIDE - len(line))
-        lines.append(line + (begins if len(begins) <= room else f"{begins[: room - 1].rstrip()}…"))
+        room = max(BEGINS, WIDE - cell_len(line))
+        lines.append(line + (begins if cell_len(begins) <= room else f"{set_cell_size(begins, room - 1).rstrip()}…"))
     return [line.rstrip() for line in lines]
 
 

@@ -58,9 +58,10 @@ class Limit:
 
     def refusal(self, what: str, alive: int, hint: str) -> InvalidSetting:
         """That a pass does not fit: what it needs, and what to do."""
+        needs, before = self.said(self.takes(alive)), self.said(self.baseline)
+        of_it = f", {before} of it to begin with" if before != needs else ""
         return InvalidSetting(
-            f"{what} needs {self.said(self.takes(alive))}, {self.said(self.baseline)} of it to begin with, and memory "
-            f"is {self.said(self.whole)}",
+            f"{what} needs {needs}{of_it}, and memory is {self.said(self.whole)}",
             hint=f"{hint}, or give at least --memory {-(-self.takes(alive) // 10**6)}MB",
         )
 
