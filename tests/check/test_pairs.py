@@ -1,11 +1,15 @@
 """Completions that a model was trained on as other tokens, or with an end token: rows do not say so, the model does."""
 
+import io
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from whence.jobs.check import check
+from whence.jobs.log import Log
+from whence.jobs.run import run
 from whence.jobs.settings import RunSettings
 
 PAIRS = [
@@ -85,6 +89,35 @@ def test_the_model_tells_how_it_was_trained(tmp_path, apart, ended):
         assert "one space more" in rows["answers"].advice
         rows = checked(tmp_path, exact, **one | {"answer": f" {one['answer']}"})
         assert rows["answers"].verdict == "ok"
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_question_in_other_tokens_than_those_trained_on_is_told_and_one_in_tokens_is_asked_as_it_is(tmp_path, apart):
+    exact = learnt(tmp_path, apart=apart, ended=True)
+    path, asked = tmp_path / "rows.jsonl", tmp_path / "asked.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in exact))
+    asked.write_text(json.dumps(exact[2] | {"id": "cy", "topic": "cups"}) + "\n")
+    said = {}
+    settings = RunSettings(model=str(tmp_path), train=str(path), top=2)
+
+    def ask(name, **more):
+        lines = io.StringIO()
+        result = run(tmp_path / "run", replace(settings, **more), log=Log(lines), stop_after="score")
+        said[name] = lines.getvalue()
+        return result
+
+    plain = ask("plain", ask=PAIRS[2]["prompt"], answer=PAIRS[2]["completion"])
+    tokens = ask("tokens", query=str(asked))
+
+    assert ("tokenised apart" in said["plain"]) == apart
+    assert "tokenised apart" not in said["tokens"]
+    assert (tokens.answers.measurement[0] > plain.answers.measurement[0] + 1) == apart
+    (query,) = tokens.questions
+    said = [words.replace("▁", "").split() for words in (query.prompt, query.completion)]
+    assert (query.id, [word for word in said[1] if word]) == ("cy", ["cy", "has", "a", "cup"])
+    assert said[0] == ["what", "has", "cy"]
+    assert query.metadata == {"topic": "cups"}
+    assert tokens.top(1)[0]["row"] == 2
 
 
 def test_of_texts_nothing_is_said(tmp_path):

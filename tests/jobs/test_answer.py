@@ -1,12 +1,14 @@
 """Every answer token is a measurement of its own, and they add up: log-probabilities, gradients, scores."""
 
+import json
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
-from whence.data.queries import ask, by_answer, encode_queries
+from whence.data.answer_tokens import by_answer
+from whence.data.queries import ask, encode_queries, read_queries
 from whence.errors import InvalidSetting
 from whence.jobs.log import Log
 from whence.jobs.run import run
@@ -81,3 +83,28 @@ def test_too_many_answer_tokens_are_refused_before_anything_is_read(settings, tm
     with pytest.raises(InvalidSetting, match="the answers have 9 tokens"):
         run(tmp_path / "r", replace(settings, by=("answer",)), questions=QUESTIONS)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_question_given_as_tokens_is_the_question_that_they_spell(settings, tmp_path):
+    """To the bit, kept in the run as the row it was, and read back from its answers."""
+    pair = ask("the capital of france is", " paris and madrid", id="where")
+    session = Session(tmp_path / "s", settings, Log.silent(), World())
+    batch = encode_queries([pair], session.tokenizer, session.context)[0].batch
+    ids = [*batch.inputs[0].tolist(), int(batch.targets[0, -1])]
+    labels = [
+        -100,
+        *(t if m else -100 for t, m in zip(batch.targets[0].tolist(), batch.scored[0].tolist(), strict=True)),
+    ]
+    path = tmp_path / "q.jsonl"
+    path.write_text(json.dumps({"id": "where", "input_ids": ids, "labels": labels, "by": "hand"}) + "\n")
+    asked = read_queries(path)
+
+    one = run(tmp_path / "one", settings, questions=[pair], stop_after="score")
+    two = run(tmp_path / "two", settings, questions=asked, stop_after="score")
+
+    assert (one.answers.raw(0, one.store) == two.answers.raw(0, two.store)).all()
+    (kept,) = read_queries(tmp_path / "two" / "questions.jsonl")
+    assert (kept.parts[0].tokens, kept.metadata) == (asked[0].parts[0].tokens, {"by": "hand"})
+    (said,) = two.questions
+    assert (said.prompt, said.completion) == ("the capital of france is", "paris and madrid")
+    assert said.parts[0].tokens == asked[0].parts[0].tokens

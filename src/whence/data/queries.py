@@ -4,14 +4,16 @@
     {"text": "Once upon a time"}                                       log p of the whole text
     {"prompt": "It was", "chosen": " Ada.", "rejected": " Bob."}       the difference of two
     {"messages": [{"role": "user", …}, {"role": "assistant", …}]}      log p(last turn | what comes before)
+    {"input_ids": [1, 15, 3], "labels": [-100, 15, 3]}                 log p of the tokens that are labelled
 
 Prompt, completion, chosen and rejected may be lists of messages too. A query is a weighted sum of parts, one for each
 completion; the parts of all queries share batches. Each of its scored tokens is a measurement too, and they add up to
-the query's: see `by_answer`.
+the query's: see `answer_tokens`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
@@ -30,7 +32,9 @@ from whence.data.plan import make_plan
 from whence.data.rows import Row, read_rows
 from whence.data.shapes import QUESTIONS, Columns, check_columns, roles_of
 from whence.data.spec import parse_spec
+from whence.data.special import special_ids
 from whence.data.texts import take_text
+from whence.data.tokens import Tokens, read_tokens
 from whence.errors import DataError
 from whence.types import Batch
 
@@ -44,18 +48,24 @@ class Part:
     weight: float = 1.0
     chat: Chat | None = field(default=None, repr=False)
     """A chat in which the last turn is the completion; ``prompt`` and ``completion`` are then what two messages say."""
+    tokens: Tokens | None = field(default=None, repr=False)
+    """Tokens as they are given; ``prompt`` and ``completion`` are then for people to read: see `in_words`."""
 
     @property
     def said(self) -> tuple[str, str, float]:
         """All that decides what is asked."""
         if self.chat is not None:
             return self.chat.canonical, "", self.weight
+        if self.tokens is not None:
+            return json.dumps([self.tokens.ids, self.tokens.scored]), "", self.weight
         return self.prompt, self.completion, self.weight
 
     def document(self, name: str) -> Document:
         """As a document that is scored in its completion."""
         if self.chat is not None:
             return Document(name, -1, chat=self.chat)
+        if self.tokens is not None:
+            return Document(name, -1, tokens=self.tokens)
         return Document(name, -1, prompt=self.prompt, completion=self.completion)
 
     @classmethod
@@ -63,7 +73,8 @@ class Part:
         """A part from what `dataclasses.asdict` made of it."""
         chat = record.get("chat")
         kept = None if chat is None else Chat(tuple(chat["messages"]), chat["given"], chat["tools"])
-        return cls(record["prompt"], record["completion"], record["weight"], kept)
+        tokens = None if record.get("tokens") is None else Tokens(**record["tokens"])
+        return cls(record["prompt"], record["completion"], record["weight"], kept, tokens)
 
     @classmethod
     def of_chat(cls, chat: Chat, weight: float = 1.0) -> Part:
@@ -170,6 +181,24 @@ def read_queries(spec: str | Path, columns: Columns | None = None) -> list[Query
     return queries
 
 
+def in_words(query: Query, tokenizer: Tokenizer) -> Query:
+    """The query, its tokens spelled out where it was given as tokens: the completion from the first scored one on."""
+    if all(part.tokens is None for part in query.parts):
+        return query
+    return replace(query, parts=tuple(_in_words(part, tokenizer) for part in query.parts))
+
+
+def _in_words(part: Part, tokenizer: Tokenizer) -> Part:
+    if part.tokens is None:
+        return part
+    ids, special = part.tokens.ids, special_ids(tokenizer)
+    first = next((n for n, scored in enumerate(part.tokens.scored) if scored and n), len(ids))
+    prompt, said = (
+        tokenizer.decode([one for one in some if one not in special]) for some in (ids[:first], ids[first:])
+    )
+    return replace(part, prompt=prompt, completion=said or tokenizer.decode(ids[first:]))
+
+
 def encode_query(query: Query, tokenizer: Tokenizer, context: int) -> list[Piece]:
     """The token sequence of each part, whole.
 
@@ -222,53 +251,13 @@ def encode_queries(
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerTokens:
-    """Every scored token of some queries as a measurement of its own, f_k = weight · log p(y_k | all before it).
-
-    The f_k of one query add up to its f, and so do their gradients and every score.
-    """
-
-    batches: list[QueryBatch]
-    """Queries that run over tokens; padded as the queries' own batches are, and no larger."""
-    query: Int64[Tensor, " k"]
-    """Which query each token is one of."""
-    part: Int64[Tensor, " k"]
-    """Which part of all queries' (the ``ids`` of their batches)."""
-    position: Int64[Tensor, " k"]
-    """Where in its part it is *predicted*; it stands one token further on."""
-    token: Int64[Tensor, " k"]
-    """Its number in the vocabulary."""
-
-    def __len__(self) -> int:
-        return len(self.query)
-
-
-def by_answer(parts: Sequence[QueryBatch]) -> AnswerTokens:
-    """The queries taken apart into their scored tokens, in the order of the queries, their parts and positions."""
-    found = []
-    for number, part in enumerate(parts):
-        for row, position in part.batch.scored.nonzero().tolist():
-            at = int(part.batch.ids[row]), position
-            found.append((int(part.query[row]), *at, int(part.batch.targets[row, position]), number, row))
-    found.sort()
-    batches = []
-    for number, part in enumerate(parts):
-        mine = [(k, row, position) for k, (_, _, position, _, batch, row) in enumerate(found) if batch == number]
-        for start in range(0, len(mine), len(part.batch)):
-            tokens, rows, positions = map(torch.tensor, zip(*mine[start : start + len(part.batch)], strict=True))
-            batch = part.batch.rows(rows)
-            scored = torch.zeros_like(batch.scored)
-            scored[torch.arange(len(rows)), positions] = True
-            batches.append(QueryBatch(replace(batch, scored=scored), tokens, part.weight[rows]))
-    columns = torch.tensor([one[:4] for one in found], dtype=torch.int64).reshape(-1, 4).unbind(1)
-    return AnswerTokens(batches, *(column.contiguous() for column in columns))
-
-
 def _from_row(row: Row, number: int, columns: Columns) -> Query:
     columns = {role: column for role, column in columns.items() if column in row.fields}
     shape, roles = roles_of(row, columns, QUESTIONS)
     id_ = str(row.fields.get("id", f"q{number}"))
+    if shape == "tokens":
+        beside = {name: value for name, value in row.fields.items() if name not in {*roles.values(), "id"}}
+        return Query(id_, (Part("", "", tokens=read_tokens(row, roles)),), beside, row.name)
     chats = [role for role in roles if role != "prompt" and isinstance(row.fields[roles[role]], list)]
     if chats and shape == "contrast" and isinstance(row.fields.get(roles.get("prompt", "")), str):
         del roles["prompt"]  # a copy of what the lists begin with

@@ -46,7 +46,7 @@ ROLES = ("text", "prompt", "completion", "messages", "input_ids", "labels", "cho
 """What a setting may point a column out for."""
 
 TRAINING = ("tokens", "messages", "pair", "text")
-QUESTIONS = ("contrast", "messages", "pair", "text")
+QUESTIONS = ("tokens", "contrast", "messages", "pair", "text")
 
 _CONTRAST = 'rows of "chosen" and "rejected" are questions (--query): training data says which of them was trained on'
 

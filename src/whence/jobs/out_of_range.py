@@ -25,6 +25,7 @@ def out_of_range(per_copy: NDArray[Any], measured: float) -> int:
         measured: f, at most 0.
 
     Example:
+        >>> import numpy as np
         >>> out_of_range(np.array([0.2, 26200.0, np.nan]), -3.1)
         1
     """

@@ -6,15 +6,22 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from whence.data.queries import AnswerTokens, Query, QueryBatch, ask, by_answer, read_queries
+from torch import nn
+
+from whence.data.answer_tokens import AnswerTokens, by_answer
+from whence.data.queries import Query, QueryBatch, ask, read_queries
+from whence.data.tokens import IGNORED
 from whence.errors import InvalidSetting
+from whence.jobs.pairs import BETTER, LONGEST, Pair, log_p
 from whence.jobs.settings import RunSettings
 
 NAME = "questions.jsonl"
 MOST_ANSWER_TOKENS = 2048
 """Answer tokens taken as queries of their own: so many meet a sequence of a few hundred tokens at about the cost of the
 pass itself, and beyond it they are most of the cost."""
-_FIELDS = {"id", "prompt", "completion", "text", "chosen", "rejected"}
+FIRST = 16
+"""Questions whose tokens the model is asked about: two passes each."""
+_FIELDS = {"id", "prompt", "completion", "text", "chosen", "rejected", "input_ids", "labels"}
 
 
 def asked_in(settings: RunSettings) -> list[Query]:
@@ -51,7 +58,7 @@ def unlike_the_data(questions: Sequence[Query], shapes: Mapping[str, int]) -> st
     Args:
         shapes: How many training rows there are of each shape.
     """
-    plain = [query.id for query in questions if all(part.chat is None for part in query.parts)]
+    plain = [query.id for query in questions if all(part.chat is None and part.tokens is None for part in query.parts)]
     if not plain or 2 * shapes.get("messages", 0) <= sum(shapes.values()):
         return None
     return (
@@ -59,6 +66,25 @@ def unlike_the_data(questions: Sequence[Query], shapes: Mapping[str, int]) -> st
         'template, and a beginning-of-text token if the tokenizer has one. Rows of {"messages"} are asked as chats are '
         "(--query FILE)"
     )
+
+
+def tokenised_apart(questions: Sequence[Query], model: nn.Module, tokenizer: Any, context: int) -> str | None:
+    """A warning where an answer is far likelier as other tokens: those that it is by itself, without its prompt."""
+    for query in questions[:FIRST]:
+        part = query.parts[0]
+        if part.chat is not None or part.tokens is not None or not part.prompt:
+            continue
+        pair = Pair.of(part.document(query.id), tokenizer)
+        if pair.joined == pair.apart or max(len(pair.joined), len(pair.apart)) > min(context, LONGEST):
+            continue
+        ours, theirs = (sum(log_p(model, ids, pair.first)) for ids in (pair.joined, pair.apart))
+        if theirs - ours > BETTER * (len(pair.joined) - pair.first):
+            return (
+                f"question {query.id}: log p of the answer is {ours:.3g}, read with its prompt, and {theirs:.3g} as "
+                "the tokens that it is by itself: the model was trained on prompts and completions tokenised apart, so "
+                "ask in rows of input_ids and labels (--query FILE), as the training made them"
+            )
+    return None
 
 
 def as_jsonl(questions: Sequence[Query]) -> str | None:
@@ -83,6 +109,12 @@ def _row(query: Query, *, named: bool) -> dict[str, Any] | None:
     row: dict[str, Any] = {"id": query.id} if named else {}
     if first.chat is not None:
         return row | _chat_row(query) | _metadata(query)
+    if first.tokens is not None:
+        if len(query.parts) > 1:
+            return None
+        ids, scored = first.tokens.ids, first.tokens.scored
+        labels = [token if mark else IGNORED for token, mark in zip(ids, scored, strict=True)]
+        return row | {"input_ids": ids, "labels": labels} | _metadata(query)
     if [part.weight for part in query.parts] == [1.0]:
         row |= {"prompt": first.prompt, "completion": first.completion}
     elif [part.weight for part in query.parts] == [1.0, -1.0] and others[0].prompt == first.prompt:

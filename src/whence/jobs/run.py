@@ -12,7 +12,7 @@ from whence.jobs.memory import stay_within
 from whence.jobs.opened import Run, Stage
 from whence.jobs.opened.answers import kept
 from whence.jobs.progress import Unfinished
-from whence.jobs.questions import unlike_the_data
+from whence.jobs.questions import tokenised_apart, unlike_the_data
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
 from whence.jobs.solved import refuse_unsolvable
@@ -66,7 +66,7 @@ def run(
             if stage == "fit" and stop_after not in ("fit", "self"):
                 refuse_unsolvable(session)
             getattr(session, _PROPERTY[stage])
-            if stage == "query" and (odd := unlike_the_data(session.questions, session.store.facts["shapes"])):
+            for odd in _oddities(session) if stage == "query" else ():
                 log.note(odd)
             if stage == "score":  # the ends are scored again here, and not when somebody looks
                 result = replace(result, found=kept(session))
@@ -83,3 +83,12 @@ def run(
         log.note(f"report: {write_report(result)}")
     world.barrier()
     return result
+
+
+def _oddities(session: Session) -> list[str]:
+    """What a person should know of the questions before they are answered."""
+    found = [
+        unlike_the_data(session.questions, session.store.facts["shapes"]),
+        tokenised_apart(session.questions, session.model, session.tokenizer, session.context),
+    ]
+    return [one for one in found if one is not None]

@@ -18,8 +18,9 @@ from whence.artifacts.fingerprint import model_fingerprint, settings_fingerprint
 from whence.artifacts.folder import accepts, claim, finished, mark_finished
 from whence.artifacts.manifest import Manifest
 from whence.curvature import Curvature
+from whence.data.answer_tokens import AnswerTokens
 from whence.data.filters import BM25, Filter
-from whence.data.queries import AnswerTokens, Query, QueryBatch, encode_queries
+from whence.data.queries import Query, QueryBatch, encode_queries, in_words
 from whence.data.selection import Selection
 from whence.data.store import TokenStore
 from whence.errors import InvalidSetting
@@ -97,7 +98,7 @@ class Session:
 
     def ask(self, questions: Sequence[Query]) -> None:
         """Take questions already made, in place of those that the settings name; kept with the settings."""
-        self.questions = list(questions)
+        self.questions = [in_words(query, self.tokenizer) for query in questions]
         self._rows = as_jsonl(questions)
         query = None if self._rows is None else str(self.folder / QUESTIONS)
         self.settings = self.settings.replace(query=query, ask=None, answer=None, rather_than=None)
@@ -184,7 +185,7 @@ class Session:
             raise InvalidSetting(
                 "nothing was asked", hint='pass --query FILE, or --ask "Who wrote it?" --answer " Ada did."'
             )
-        return asked
+        return [in_words(query, self.tokenizer) for query in asked]
 
     @cached_property
     def parts(self) -> list[QueryBatch]:

@@ -11,21 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from whence.counted import counted
 from whence.data.documents import Document
-from whence.data.encode import encode_all
 from whence.data.queries import Query
 from whence.data.special import end_token, special_ids
 from whence.jobs.check.findings import Finding, Verdict
-from whence.jobs.stream import device_of
+from whence.jobs.pairs import BETTER, LONGEST, Pair, log_p
 
-LONGEST = 512
-"""Tokens of a pair that is looked at: seconds are promised."""
-BETTER = 0.1
-"""Nats a token by which other tokens must be likelier before they are taken for those of the training."""
 ENDS = 0.5
 """Probability of the end token from which a model is taken to have been trained on one."""
 
@@ -44,7 +38,7 @@ def pairs(model: nn.Module, tokenizer: Any, documents: Sequence[Document], conte
     end = end_token(tokenizer)
     if end is not None and not any(pair.joined[-1] in special_ids(tokenizer) for pair in both):
         learnt = [pair.apart if read.gain > BETTER else pair.joined for pair in both]
-        yield _end([_log_p(model, [*ids, end[0]], len(ids))[0] for ids in learnt], end[1])
+        yield _end([log_p(model, [*ids, end[0]], len(ids))[0] for ids in learnt], end[1])
 
 
 def answers(model: nn.Module, tokenizer: Any, queries: Sequence[Query], context: int) -> Iterator[Finding]:
@@ -55,8 +49,8 @@ def answers(model: nn.Module, tokenizer: Any, queries: Sequence[Query], context:
         yield _tokens("answers", _Read.of(model, both), "note", _ASKED)
 
 
-def _pairs_of(documents: Sequence[Document], tokenizer: Any, context: int) -> list[_Pair]:
-    both = [_Pair.of(d, tokenizer) for d in documents if d.shape == "pair" and d.prompt]
+def _pairs_of(documents: Sequence[Document], tokenizer: Any, context: int) -> list[Pair]:
+    both = [Pair.of(d, tokenizer) for d in documents if d.shape == "pair" and d.prompt]
     return [pair for pair in both if max(len(pair.joined), len(pair.apart)) < min(context, LONGEST)]
 
 
@@ -65,8 +59,8 @@ _TRAINED = (
     "training made them"
 )
 _ASKED = (
-    "the model knows them tokenised apart from their prompts: a tokenizer that puts a space before every text writes "
-    "them so after one space more"
+    "the model knows them tokenised apart from their prompts: ask in rows of input_ids and labels (--query FILE), as "
+    "the training made them; a tokenizer that puts a space before every text writes them so after one space more"
 )
 
 
@@ -87,36 +81,12 @@ class _Read:
         return self.ours - self.theirs
 
     @classmethod
-    def of(cls, model: nn.Module, both: Sequence[_Pair]) -> _Read:
+    def of(cls, model: nn.Module, both: Sequence[Pair]) -> _Read:
         unlike = [pair for pair in both if pair.joined != pair.apart]
         tokens = max(1, sum(len(pair.joined) - pair.first for pair in unlike))
-        ours = -math.fsum(sum(_log_p(model, pair.joined, pair.first)) for pair in unlike)
-        theirs = -math.fsum(sum(_log_p(model, pair.apart, pair.first)) for pair in unlike)
+        ours = -math.fsum(sum(log_p(model, pair.joined, pair.first)) for pair in unlike)
+        theirs = -math.fsum(sum(log_p(model, pair.apart, pair.first)) for pair in unlike)
         return cls(len(both), len(unlike), ours / tokens, theirs / tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """The tokens of a prompt and its completion, in the two ways."""
-
-    joined: list[int]
-    apart: list[int]
-    first: int
-    """Where the completion begins, in either."""
-
-    @classmethod
-    def of(cls, document: Document, tokenizer: Any) -> _Pair:
-        (piece,) = encode_all([document], tokenizer, 10**9)[0].pieces
-        ids, first = piece.tokens.tolist(), int(piece.scored.argmax())
-        return cls(ids, [*ids[:first], *tokenizer.encode(document.completion, add_special_tokens=False)], first)
-
-
-def _log_p(model: nn.Module, ids: Sequence[int], first: int) -> list[float]:
-    """The log-probability of each token from ``first`` on."""
-    with torch.no_grad():
-        logits = model(torch.tensor([ids[:-1]], device=device_of(model))).logits[0, first - 1 :].float()
-    wanted = torch.tensor(ids[first:], device=logits.device)
-    return [float(one) for one in logits.log_softmax(-1).gather(-1, wanted[:, None])[:, 0]]
 
 
 def _tokens(name: str, read: _Read, verdict: Verdict, advice: str) -> Finding:
@@ -131,9 +101,9 @@ def _tokens(name: str, read: _Read, verdict: Verdict, advice: str) -> Finding:
     return Finding(name, "ok" if good else verdict, text, read.gain, None if good else advice)
 
 
-def _end(log_p: Sequence[float], end: str) -> Finding:
-    share = math.fsum(map(math.exp, log_p)) / len(log_p)
-    text = f"after a completion the model gives its end token the probability {share:.2f}, in the mean of {len(log_p)}"
+def _end(logs: Sequence[float], end: str) -> Finding:
+    share = math.fsum(map(math.exp, logs)) / len(logs)
+    text = f"after a completion the model gives its end token the probability {share:.2f}, in the mean of {len(logs)}"
     if share < ENDS:
         return Finding("end token", "ok", f"{text}; the rows have none", share)
     advice = f'it was trained on one, which the rows lack: end each completion with "{end}", as text'

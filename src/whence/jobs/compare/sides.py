@@ -63,7 +63,9 @@ def open_sides(a: Path, b: Path | None) -> tuple[Run, Run]:
 
 def key_of(query: Query) -> str:
     """What a question says, whatever it is called."""
-    return json.dumps([[part.prompt, part.completion, part.weight] for part in query.parts])
+    return json.dumps(
+        [part.said if part.tokens else (part.prompt, part.completion, part.weight) for part in query.parts]
+    )
 
 
 def shared(a: Answers, b: Answers) -> set[str]:

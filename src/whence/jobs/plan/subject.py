@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from whence.data.queries import Query, by_answer, encode_queries
+from whence.data.answer_tokens import by_answer
+from whence.data.queries import Query, encode_queries
 from whence.errors import InvalidSetting
 from whence.jobs.log import Log
 from whence.jobs.plan.check import grouped

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from whence.data.queries import AnswerTokens, by_answer
+from whence.data.answer_tokens import AnswerTokens, by_answer
 from whence.influence.topk import TopK
 from whence.jobs.opened import Run, by_document
 from whence.jobs.query import DENSE_ELEMENTS

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from whence.curvature import Damping
-from whence.data.queries import AnswerTokens
+from whence.data.answer_tokens import AnswerTokens
 from whence.evaluate.statistics import spearman
 from whence.influence.query import Queries
 from whence.influence.topk import TopK
