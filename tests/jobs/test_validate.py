@@ -90,6 +90,8 @@ def test_pbrf_needs_nothing_beside_the_run(settings, few_steps, tmp_path):
         assert row.second.value == of["spearman"]["value"]
     assert [row.seconds for row in read.rows] == list(result["seconds"].values())
     assert [plot.question for plot in read.scatters] == [1, 2, 3]
+    assert list(read.asked) == result["asked"]
+    assert all(" → " in one for one in read.asked)
     assert read.scatters[1].dots[2] == (result["pbrf"]["response"][1][2], result["scores"]["ekfac"][1][2])
     page = (tmp_path / "run" / "checks" / "pbrf.html").read_text()
     assert "<script" not in page
@@ -271,7 +273,10 @@ def test_leaving_out_walks_down_the_whole_ladder(settings, recipe, few_steps, tm
     ]
     assert [row.method for row in read.rungs] == list(steps["pearson_with_retraining"])
     page = (tmp_path / "run" / "checks" / "retrain.html").read_text()
-    assert all(f'<th scope="row">{gap.name}</th>' in page for gap in read.gaps)
+    assert all(
+        f'<th scope="row">{gap.name}<span class="fine between">{gap.above} → {gap.below}</span>' in page
+        for gap in read.gaps
+    )
     assert result["distance_from_model"] is None  # training began at the model itself
     assert "the start is the run's own model" in found.text()
     assert "bregman: 4 of 4 solves stopped short" in found.text()

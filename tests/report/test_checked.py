@@ -59,6 +59,7 @@ def test_the_page_says_every_figure_and_keeps_hostile_text_inert():
         scatters=(Scatter(1, ((0.0, 0.1), (1.0, 0.9))),),
         gaps=(Gap("proximity", "warm start", "proximal", 0.02, None, Estimate(0.9), Estimate(-0.8, -0.9, -0.7)),),
         rungs=(Agreement("pbrf", Estimate(0.7, 0.6, 0.8)),),
+        asked=(HOSTILE[0], "valid.csv, line 3"),
         settings=((HOSTILE[0], HOSTILE[0]), ("weight decay", "0.001")),
         notes=(HOSTILE[0],),
     )
@@ -69,6 +70,7 @@ def test_the_page_says_every_figure_and_keeps_hostile_text_inert():
     assert "style=" not in page.replace("<style>", "")  # the policy would not apply it
     for text in ("0.51 [0.40, 0.62]", "0.47 [0.30, 0.60]", "none", "−0.80 [−0.90, −0.70]", "warm start → proximal"):
         assert text in page.replace("\u00a0", " ")  # an interval stays on one line
+    assert '<td dir="auto">valid.csv, line 3</td>' in page
     assert "<dt>weight decay</dt><dd>0.001</dd>" in page
     assert len(re.findall(r'<circle class="one"', page)) == 2
     assert len(re.findall(r'<circle class="mean"', page)) == 2  # EK-FAC and pbrf: the others have no figure

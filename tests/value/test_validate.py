@@ -226,6 +226,7 @@ def test_what_a_check_s_file_says_is_text(whence, asked):
     mean = {"value": 0.5, "interval": None}
     result = {
         "method": "ekfac",
+        "asked": ["<b>who</b>", "<b>what</b>"],
         "solved": [],
         "damping": "<img src=x>",
         "questions": "",
@@ -241,6 +242,7 @@ def test_what_a_check_s_file_says_is_text(whence, asked):
 
     page = (asked / "report.html").read_text()
     assert "&lt;script&gt;alert(1)" in page
+    assert "<b>who" not in page
     assert "<script" not in page
     assert "<img src=x>" not in page
 

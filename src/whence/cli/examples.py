@@ -53,9 +53,9 @@ def chosen(folder: Path, **given: Any) -> Any:
     from whence.jobs.valuation.settings import ValueSettings
 
     if given.get("damping") is not None:
-        from whence.cli.flags import _number
+        from whence.cli.flags import number
 
-        given["damping"] = _number(given["damping"])
+        given["damping"] = number(given["damping"])
     return ValueSettings.build(
         folder, {name: value for name, value in given.items() if value is not None and value is not False}
     )

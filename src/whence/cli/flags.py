@@ -157,7 +157,7 @@ def gather(run: Path | None, file: Path | None, **flags: Any) -> tuple[Path, Run
         )
     given = {name: value for name, value in flags.items() if value is not None}
     if "damping" in given:
-        given["damping"] = _number(given["damping"])
+        given["damping"] = number(given["damping"])
     if "column" in given:
         given["columns"] = dict(_pair(text) for text in given.pop("column"))
     base = read_toml(file) if file is not None else {}
@@ -184,7 +184,8 @@ def _pair(text: str) -> tuple[str, str]:
     return role.strip(), name
 
 
-def _number(text: str) -> float | str:
+def number(text: str) -> float | str:
+    """A damping as it is typed; what is no number is for its reader to judge."""
     try:
         return float(text)
     except ValueError:

@@ -51,8 +51,7 @@ def _question(run: Run, number: int, query: Query) -> list[str]:
     """A question, and the documents that raise and lower its answer; one whose score is 0 does neither."""
     settings = run.settings
     label = "nats per copy" if settings.scale == "per_copy" else "raw"
-    than = "" if query.rather_than is None else f" rather than {short(query.rather_than)}"
-    lines = [f"{short(query.prompt)} → {short(query.completion)}{than}   ({label})"]
+    lines = [f"{in_words(query)}   ({label})"]
     raises = [row for row in run.top(settings.top, number) if row["raw"] > 0]
     lowers = [row for row in run.bottom(settings.top, number) if row["raw"] < 0]
     for end, rows in (("raise it", raises), ("lower it", lowers)):
@@ -96,6 +95,12 @@ def _lines(rows: Sequence[Mapping[str, Any]], column: str, sign: str) -> list[st
 def place(row: Mapping[str, Any]) -> str:
     """Where a document lies, without its folder: ``train.jsonl, line 12``."""
     return row_name(Path(str(row["source"])).name, int(row["row"]))
+
+
+def in_words(query: Query) -> str:
+    """A question in a line."""
+    than = "" if query.rather_than is None else f" rather than {short(query.rather_than)}"
+    return f"{short(query.prompt)} → {short(query.completion)}{than}"
 
 
 def short(text: str) -> str:

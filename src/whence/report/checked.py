@@ -128,6 +128,8 @@ class Validation:
     gaps: tuple[Gap, ...] = ()
     rungs: tuple[Agreement, ...] = ()
     """How each step down still agrees with retraining."""
+    asked: tuple[str, ...] = ()
+    """Each question in words."""
     settings: tuple[tuple[str, str], ...] = ()
     """Everything that the figures depend on: name and value."""
     notes: tuple[str, ...] = ()

@@ -104,7 +104,8 @@ def validate(
         found, lines = _pbrf(of, count)
     else:
         found, lines = {"retrain": leaving_out, "lds": _lds, "removal": _removal}[check](of, protocol, count)
-    asked = {"check": check, "method": of.method, "damping": str(of.curvature.damping), "questions": of.questions}
+    judging = {"method": of.method, "damping": str(of.curvature.damping), "questions": of.questions}
+    asked = {"check": check, **judging, "asked": list(of.asked_in_words)}
     result = _plain({**asked, **found})
     path = of.folder / "checks" / f"{check}.json"
     page = path.with_suffix(".html")

@@ -30,6 +30,7 @@ from whence.jobs.query import query_gradients
 from whence.jobs.session import Session
 from whence.jobs.settings import RunSettings
 from whence.jobs.solved import refuse_unsolvable, solve, solved_by
+from whence.jobs.summary import in_words
 from whence.jobs.valuation.folder import Valuation
 from whence.jobs.valuation.settings import ValueSettings
 from whence.layers.lora import Params
@@ -50,6 +51,8 @@ class Judged:
     parts: Sequence[QueryBatch]
     questions: str
     """A digest of what is asked, however it is damped."""
+    asked_in_words: Sequence[str]
+    """Each question, for people."""
     unit: Literal["sequences", "examples"]
     """What the training data consist of, in words."""
     method: str
@@ -102,6 +105,7 @@ def _run(session: Session) -> Judged:
         data=session.store,
         parts=parts,
         questions=session.questions_digest,
+        asked_in_words=[in_words(query) for query in session.questions],
         unit="sequences",
         method=settings.method,
         seed=settings.seed,
@@ -123,6 +127,7 @@ def _valuation(run: Valuation) -> Judged:
         data=run.train.data,
         parts=parts,
         questions=run.questions_digest,
+        asked_in_words=run.asked_in_words,
         unit="examples",
         method=run.method,
         seed=0,

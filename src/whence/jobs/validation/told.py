@@ -67,7 +67,7 @@ def validated(folder: Path, *, method: str, damping: str, questions: str, unit: 
 
 def told(check: str, result: Mapping[str, Any], unit: Unit) -> Validation:
     """What the file of a check says."""
-    return _READERS[check](result, unit)
+    return replace(_READERS[check](result, unit), asked=tuple(result["asked"]))
 
 
 def _pbrf(result: Mapping[str, Any], unit: Unit) -> Validation:

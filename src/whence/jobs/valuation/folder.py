@@ -146,6 +146,13 @@ class Valuation:
         """A digest of what is asked, however it is damped."""
         return settings_fingerprint({"valid": self.valid.data.fingerprint, "each": self.settings.each})[:12]
 
+    @property
+    def asked_in_words(self) -> list[str]:
+        """What each query asks about the loss of."""
+        if self.settings.each or len(self.valid) == 1:
+            return [self.valid.place(row) for row in range(len(self.valid))]
+        return [counted(len(self.valid), "validation example")]
+
     @cached_property
     def values(self) -> Values:
         """Influence of the training examples on the validation loss."""

@@ -67,7 +67,7 @@ def values_dict(run: Valuation) -> dict[str, Any]:
     """The most helpful and most harmful examples of each query, for a machine."""
     values, top = run.values, run.settings.top
     queries = []
-    for query, question in enumerate(_questions(run)):
+    for query, question in enumerate(run.asked_in_words):
         ends = {"helpful": values.helpful(top, query), "harmful": values.harmful(top, query)}
         beyond = {"out_of_range": values.out_of_range(query)}
         rows = {name: [_value_row(run, query, row) for row in found] for name, found in ends.items()}
@@ -152,7 +152,7 @@ def _rankings(run: Valuation) -> list[Ranking]:
     values, top = run.values, run.settings.top
     valid, said = run.valid, predictions(run.model, run.valid.data, run.task)[0]
     rankings = []
-    for query, question in enumerate(_questions(run)):
+    for query, question in enumerate(run.asked_in_words):
         ends = [values.helpful(top, query), values.harmful(top, query)]
         helpful, harmful = (
             [_card(run.train, row, run.said[0], float(values.per_copy[query, row])) for row in rows] for rows in ends
@@ -208,14 +208,6 @@ def _card(examples: Examples, row: int, said: Tensor, score: float, other: int |
         p_suggested=None if p is None else float(p[int(model)]),
         **shown,
     )
-
-
-def _questions(run: Valuation) -> list[str]:
-    """What each query asks about the loss of, in words."""
-    valid = run.valid
-    if run.settings.each or len(valid) == 1:
-        return [valid.place(row) for row in range(len(valid))]
-    return [counted(len(valid), "validation example")]
 
 
 def _facts(run: Valuation, *, labels: bool) -> list[tuple[str, str, str]]:
