@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 
@@ -197,3 +198,66 @@ def test_what_is_done_is_told_from_the_folder(whence, basics, tmp_path):
     assert stages["scores"]["says"] == "16 of 16 units"
     assert stages["queries"]["says"] == "1 question"
     assert [name for name, row in stages.items() if not row["finished"]] == ["report"]
+
+
+def as_cells(path, rows):
+    """A table with lists as JSON text, as such tables must."""
+    columns = list(rows[0])
+    cells = [columns, *([x if isinstance(x := row[name], str) else json.dumps(x) for name in columns] for row in rows)]
+    with path.open("w", newline="") as file:
+        if path.suffix == ".tsv":  # quotes are text there
+            file.writelines("\t".join(row) + "\n" for row in cells)
+        else:
+            csv.writer(file).writerows(cells)
+    return path
+
+
+TURNS = [{"role": "user", "content": 'Who,\n"she"?'}, {"role": "assistant", "content": "Ada"}]
+GPT = [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Ada"}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"messages": TURNS}, {"conversations": GPT}, {"prompt": TURNS[:1], "completion": TURNS[1:]}],
+    ids=["messages", "conversations", "pair"],
+)
+@pytest.mark.parametrize("end", ["csv", "tsv"])
+def test_messages_in_a_cell_are_read_from_their_json(whence, chatting, tmp_path, end, row):
+    same = lines(tmp_path / "same.jsonl", row)
+    cells = as_cells(tmp_path / f"cells.{end}", [row | {"n": "1"}])
+    (there, here) = (
+        json.loads(whence("show", "--data", "--json", "--model", chatting / "model", "--train", path).out)["documents"]
+        for path in (same, cells)
+    )
+    assert [(one["ids"], one["scored"], one["shape"]) for one in here] == [
+        (one["ids"], one["scored"], one["shape"]) for one in there
+    ]
+    assert sum(here[0]["scored"]) == len("Ada") + 1
+    assert here[0]["metadata"] == {"n": "1"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "says", "hint"),
+    [
+        ("[{'role': 'user', 'content': 'Who?'}]", "is not JSON: Expecting property name", "json.dumps"),
+        ('[{"role": "user"', "is not JSON: Expecting ',' delimiter", "as JSON"),
+        ('{"role": "user"}', "holds an object, not a list of messages", '[{"role"'),
+        ("Who?", "holds text, not a list of messages", '[{"role"'),
+    ],
+)
+def test_a_cell_that_is_no_list_of_messages_is_refused_by_line_and_column(whence, chatting, tmp_path, cell, says, hint):
+    cells = as_cells(tmp_path / "cells.csv", [{"messages": TURNS, "n": "1"}, {"messages": cell, "n": "2"}])
+    done = whence("show", "--data", "--model", chatting / "model", "--train", cells)
+    assert done.code != 0
+    told = " ".join(done.err.split())
+    # the first row's text has no line break: JSON spells it
+    assert f'cells.csv, line 3: the column "messages" {says}' in told
+    assert hint in told
+
+
+def test_texts_that_only_look_like_lists_stay_texts(whence, chatting, tmp_path):
+    rows = [{"prompt": "[1, 2]", "completion": "[3]"}, {"prompt": json.dumps(TURNS), "completion": " Ada"}]
+    page = whence("show", "--data", "--model", chatting / "model", "--train", as_cells(tmp_path / "t.csv", rows)).out
+    assert "⟦[3]⟧" in page
+    assert "⟦ Ada⟧" in page
+    assert "im_start" not in page

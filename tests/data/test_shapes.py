@@ -215,3 +215,18 @@ def test_questions_kept_in_a_run_are_read_back_the_same(tmp_path):
     assert again[0].metadata == {"kind": "x", "tools": tools}
     for part in (part for query in queries for part in query.parts):
         assert Part.of(json.loads(json.dumps(asdict(part)))) == part
+
+
+def test_questions_may_spell_messages_as_json(tmp_path):
+    other = {"role": "assistant", "content": "Bye"}
+    rows = [
+        {"messages": [USER, BOT]},
+        {"prompt": [USER], "completion": [BOT]},
+        {"prompt": [USER], "chosen": [BOT], "rejected": [other]},
+        {"prompt": "a copy", "chosen": [USER, BOT], "rejected": [USER, other]},
+    ]
+    spelled = [{k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items()} for row in rows]
+    read = [read_queries(lines(tmp_path / f"{n}.jsonl", *some)) for n, some in enumerate((rows, spelled))]
+    there, here = ([[part.said for part in query.parts] for query in queries] for queries in read)
+    assert here == there
+    assert all(part.chat is not None for query in read[1] for part in query.parts)

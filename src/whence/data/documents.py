@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from whence.artifacts.fingerprint import DIGITS
-from whence.data.messages import Chat, read_chat
+from whence.data.messages import Chat, read_chat, spells_messages
 from whence.data.rows import Row, read_rows, row_name
 from whence.data.shapes import Columns, roles_of
 from whence.data.spec import Spec, parse_spec
@@ -122,5 +122,6 @@ def to_document(row: Row, columns: Columns) -> Document:
 
 
 def is_chat_pair(row: Row, roles: Mapping[str, str]) -> bool:
-    """Whether prompt and completion are lists of messages."""
-    return any(isinstance(row.fields[column], list) for column in roles.values())
+    """Whether prompt and completion are lists of messages, or both JSON text of such lists."""
+    said = [row.fields[column] for column in roles.values()]
+    return any(isinstance(one, list) for one in said) or all(map(spells_messages, said))

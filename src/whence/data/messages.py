@@ -1,4 +1,8 @@
-"""Chats: lists of messages with a role each, as OpenAI's format and ShareGPT's write them."""
+"""Chats: lists of messages with a role each, as OpenAI's format and ShareGPT's write them, or JSON text of such lists.
+
+CSV and TSV have no lists, so a cell holds one as JSON. A column that can only be messages is read so or refused; a
+prompt and completion may as well be texts, and are messages where both spell a list of them.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,10 @@ SHAREGPT = {
     "observation": "tool",
     "function": "tool",
 }
+
+_WHO, _SAYS = {"role", "from"}, {"content", "value", "tool_calls"}
+_LIST = 'write [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
+_PYTHON = "that is how Python prints a list, and pandas writes one: make the column text with json.dumps first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +78,43 @@ def read_messages(row: Row, column: str) -> list[Message]:
         DataError: As `read_chat`.
     """
     value = row.fields[column]
+    if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+        value = _parsed(row, column)
     if not isinstance(value, list):
         raise DataError(
-            f'{row.name}: the column "{column}" holds {kind_named(value)}, not a list of messages',
-            hint='write [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]',
+            f'{row.name}: the column "{column}" holds {kind_named(value)}, not a list of messages', hint=_LIST
         )
     return [_message(one, f'{row.name}, "{column}" message {number}') for number, one in enumerate(value, 1)]
+
+
+def spells_messages(value: Any) -> bool:
+    """Whether a text is JSON of messages: a list of objects with a role and content.
+
+    Example:
+        >>> spells_messages('[{"role": "user", "content": "Hi"}]'), spells_messages("[1, 2]"), spells_messages("Hi")
+        (True, False, False)
+    """
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return False
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return False
+    return bool(found) and all(
+        isinstance(one, dict) and not one.keys().isdisjoint(_WHO) and not one.keys().isdisjoint(_SAYS) for one in found
+    )
+
+
+def _parsed(row: Row, column: str) -> Any:
+    """What the JSON text in a column spells."""
+    try:
+        return json.loads(row.fields[column])
+    except (ValueError, RecursionError) as error:
+        single = str(row.fields[column]).lstrip().startswith(("[{'", "{'"))
+        raise DataError(
+            f'{row.name}: the column "{column}" is not JSON: {error}',
+            hint=_PYTHON if single else "write the list as JSON, on one line or quoted as the file asks for",
+        ) from error
 
 
 def _message(value: Any, name: str) -> Message:
@@ -108,8 +147,5 @@ def read_tools(row: Row) -> list[Any] | None:
     """The functions that a row offers the model; as a list, or as JSON text."""
     tools = row.fields.get("tools")
     if isinstance(tools, str) and tools.strip():
-        try:
-            tools = json.loads(tools)
-        except ValueError as error:
-            raise DataError(f'{row.name}: the column "tools" is not JSON: {error}') from error
+        tools = _parsed(row, "tools")
     return tools if isinstance(tools, list) and tools else None

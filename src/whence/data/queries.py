@@ -27,7 +27,7 @@ from torch import Tensor
 from whence.data.batches import Piece, collate
 from whence.data.documents import Document
 from whence.data.encode import Tokenizer, encode_all
-from whence.data.messages import Chat, read_messages, read_tools
+from whence.data.messages import Chat, read_messages, read_tools, spells_messages
 from whence.data.plan import make_plan
 from whence.data.rows import Row, read_rows
 from whence.data.shapes import QUESTIONS, Columns, check_columns, roles_of
@@ -258,8 +258,9 @@ def _from_row(row: Row, number: int, columns: Columns) -> Query:
     if shape == "tokens":
         beside = {name: value for name, value in row.fields.items() if name not in {*roles.values(), "id"}}
         return Query(id_, (Part("", "", tokens=read_tokens(row, roles)),), beside, row.name)
-    chats = [role for role in roles if role != "prompt" and isinstance(row.fields[roles[role]], list)]
-    if chats and shape == "contrast" and isinstance(row.fields.get(roles.get("prompt", "")), str):
+    chats = _are_chats(row, shape, roles)
+    before = row.fields.get(roles.get("prompt", ""))
+    if chats and shape == "contrast" and isinstance(before, str) and not spells_messages(before):
         del roles["prompt"]  # a copy of what the lists begin with
     metadata = {name: value for name, value in row.fields.items() if name not in {*roles.values(), "id"}}
     if shape == "messages" or chats:
@@ -269,6 +270,14 @@ def _from_row(row: Row, number: int, columns: Columns) -> Query:
     prompt = take_text(row, roles["prompt"]) if "prompt" in roles else ""
     said = [take_text(row, roles[role]) for role in roles if role != "prompt"]
     return _query(row.name, id_, prompt, said[0], said[1] if len(said) > 1 else None, metadata)
+
+
+def _are_chats(row: Row, shape: str, roles: Mapping[str, str]) -> bool:
+    """Whether completions are lists of messages, or JSON text of such lists: of a pair, its prompt too."""
+    said = {role: row.fields[column] for role, column in roles.items() if role != "prompt" or shape == "pair"}
+    if any(isinstance(one, list) for role, one in said.items() if role != "prompt"):
+        return True
+    return shape in ("pair", "contrast") and all(map(spells_messages, said.values()))
 
 
 def _of_chats(row: Row, roles: Mapping[str, str]) -> tuple[Part, ...]:
