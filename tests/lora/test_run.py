@@ -169,7 +169,7 @@ def test_pbrf_judges_a_run_over_an_adapter(whence, done, monkeypatch, tmp_path):
     import whence.jobs.validation.points as jobs
 
     monkeypatch.setattr(jobs, "pbrf", partial(jobs.pbrf, most=2))
-    found = whence("validate", "pbrf", done.folder, "--count", 2, "--json")
+    found = whence("validate", "pbrf", done.folder, "--count", 3, "--json")
     assert found.code == 0, found.err
     assert json.loads(found.out)["check"] == "pbrf"
     (tmp_path / "recipe.toml").write_text("")

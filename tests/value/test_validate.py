@@ -96,7 +96,7 @@ def test_a_linear_regression_s_scores_are_its_proximal_bregman_response(ridge):
 
 def test_lds_of_a_ridge_regression_is_near_one_where_little_is_removed(ridge):
     """Weight decay is its damping: what is left out moves the minimum as the scores say."""
-    found = validate(ridge.out, ridge.settings, "lds", count=24, recipe=ridge.recipe)
+    found = validate(ridge.out, ridge.settings, "lds", count=34, recipe=ridge.recipe)
 
     lds = {name: mean["value"] for name, mean in found.to_dict()["lds"].items()}
     assert lds["ekfac"] > 0.97
@@ -289,7 +289,7 @@ def test_a_valuation_that_was_interrupted(whence, asked):
 
 
 def test_another_damping_is_judged_without_another_fit(whence, asked, few_steps):
-    done = whence("validate", "pbrf", asked, "--count", 2, "--damping", "2", "--json")
+    done = whence("validate", "pbrf", asked, "--count", 3, "--damping", "2", "--json")
 
     assert json.loads(done.out)["damping"] == "2"
     assert "already fitted" in done.err
@@ -313,7 +313,7 @@ def test_a_start_that_no_training_began_from(whence, asked, recipe, tmp_path, st
     net = tmp_path / "net.py"
     net.write_text(net.read_text() + "\ndef seeded_quantity():\n    torch.manual_seed(0)\n    return Net(3, 1)\n")
 
-    done = whence("validate", "lds", asked, "--count", 2, "--recipe", recipe(start.format(tmp_path)))
+    done = whence("validate", "lds", asked, "--count", 3, "--recipe", recipe(start.format(tmp_path)))
 
     refused(done, *words)
     assert not (asked / "checks").exists()
@@ -323,8 +323,8 @@ def test_a_function_that_is_seeded_gives_the_start(whence, asked, recipe, tmp_pa
     net = tmp_path / "net.py"
     net.write_text(net.read_text() + "\ndef start():\n    torch.manual_seed(3)\n    return table()\n")
 
-    by_function = whence("validate", "lds", asked, "--count", 2, "--recipe", recipe(f"{net}:start"), "--json")
-    by_file = whence("validate", "lds", asked, "--count", 2, "--recipe", recipe(), "--json")
+    by_function = whence("validate", "lds", asked, "--count", 3, "--recipe", recipe(f"{net}:start"), "--json")
+    by_file = whence("validate", "lds", asked, "--count", 3, "--recipe", recipe(), "--json")
 
     assert by_function.code == 0, by_function.err
     assert json.loads(by_file.out)["retrained_here"] == 0  # the same weights, so the same models
@@ -336,4 +336,4 @@ def test_a_classifier_of_text_starts_from_a_checkpoint(classifier, tmp_path):
     (tmp_path / "recipe.toml").write_text(RECIPE.format(start="net.py:make", more=""))
 
     with pytest.raises(InvalidSetting, match="transformers classifier"):
-        validate(tmp_path / "out", settings, "lds", count=2, recipe=tmp_path / "recipe.toml", log=Log.silent())
+        validate(tmp_path / "out", settings, "lds", count=3, recipe=tmp_path / "recipe.toml", log=Log.silent())

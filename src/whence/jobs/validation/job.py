@@ -96,8 +96,8 @@ def validate(
     if isinstance(settings, RunSettings):
         _refuse_what_cannot_be_judged(settings, check)
     count = COUNTS[check] if count is None else count
-    if count < 2:
-        raise InvalidSetting(f"{count} are too few to correlate", hint="give --count 2 or more")
+    if count < (least := 1 if check == "removal" else 3):  # through two points any line is a perfect one
+        raise InvalidSetting(f"--count {count} is too few for {check}", hint=f"give --count {least} or more")
     protocol = None if recipe is None else Protocol.read(recipe)
     of = judged(Path(folder), settings, log, world)
     if protocol is None:
