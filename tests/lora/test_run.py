@@ -164,6 +164,19 @@ def test_show_knows_the_adapter(whence, toy, adapters):  # noqa: F811
     assert "base model's linear layers" in shown.out
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_layer_s_name_is_broken_between_its_words(whence, toy, adapters, monkeypatch, width):  # noqa: F811
+    monkeypatch.setenv("COLUMNS", str(width))
+    page = whence("show", "--model", toy / "model", "--adapter", adapters(), "--layers").out
+    first, *rest = [line.split("  ")[0] for line in page.split("share\n")[1].split("\n\n")[0].splitlines()]
+    assert max(map(len, page.splitlines())) <= width
+    assert len(rest) > 6  # that is, some are broken
+    names = first + "".join(line if line.startswith(".") else f" {line}" for line in rest)
+    ends = ("self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj")
+    halves = ("lora_A", "lora_B")
+    assert names.split() == [f"model.layers.{{0-1}}.{end}.{half}.default" for end in ends for half in halves]
+
+
 def test_pbrf_judges_a_run_over_an_adapter(whence, done, monkeypatch, tmp_path):  # noqa: F811
     """Every other weight is held; what would retrain whole models is refused."""
     import whence.jobs.validation.points as jobs

@@ -9,11 +9,14 @@ sequences          ┆                  where another begins, of a document long
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -126,12 +129,34 @@ def _append(text: Text, document: ShownDocument, place: int, coloured: bool) -> 
     text.append(said.replace("\n", f"{BREAK}\n"), style)
 
 
+@dataclass(frozen=True)
+class _Dotted:
+    """A layer's name, broken before its dots where it is wider than the column: words stay whole."""
+
+    name: str
+
+    @property
+    def words(self) -> list[str]:
+        return re.split(r"(?=\.)", self.name)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(max(map(len, self.words)), len(self.name)).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        lines = [""]
+        for word in self.words:
+            if lines[-1] and len(lines[-1] + word) > options.max_width:
+                lines.append("")
+            lines[-1] += word
+        yield Text("\n".join(lines), overflow="fold")
+
+
 def _layers(layers: ShownLayers) -> Iterator[Text | Table]:
     yield Text(f"tracked {layers.share:.1%} of {layers.total:,} parameters", "bold")
     rows = [(one.names, f"{one.count}", f"{one.outputs:,} × {one.inputs:,}", one.parameters) for one in layers.tracked]
     table = _table("layer", "layers", "out × in", "parameters", "share")
     for name, count, size, parameters in rows:
-        table.add_row(Text(name, overflow="fold"), count, size, f"{parameters:,}", f"{parameters / layers.total:.1%}")
+        table.add_row(_Dotted(name), count, size, f"{parameters:,}", f"{parameters / layers.total:.1%}")
     yield table
     yield Text()
     yield Text("left out" if layers.left_out else "nothing is left out", "bold")
