@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,11 @@ from whence.data.formats import FORMATS
 from whence.data.kinds import kind_of, told_by_row
 from whence.data.spec import Spec
 from whence.errors import DataError
+
+SPLITS = ("train", "validation", "test", "valid", "val", "dev", "eval")
+"""What splits are usually called: such a folder is called by its dataset's name too."""
+_SHARD = re.compile(r"data-\d{5,}-of-(\d{5,})\.arrow")
+"""What `save_to_disk` calls the files of every dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,29 @@ def row_name(source: str, number: int) -> str:
     """
     word = told_by_row(source)
     return source if not word or number < 0 else f"{source}, {word} {number + 1}"
+
+
+def file_name(source: str) -> str:
+    """A file without its folders; of a shard of a saved dataset, which are called alike in all of them, the dataset.
+
+    Example:
+        >>> file_name("data/train.jsonl"), file_name("data/tales/data-00000-of-00001.arrow")
+        ('train.jsonl', 'tales')
+        >>> file_name("data/tales/train/data-00001-of-00002.arrow")
+        'tales/train/data-00001-of-00002.arrow'
+    """
+    path = Path(source)
+    shard = _SHARD.fullmatch(path.name)
+    if shard is None or not path.parent.name:
+        return path.name
+    folder = path.parent
+    dataset = f"{folder.parent.name}/{folder.name}" if folder.name in SPLITS and folder.parent.name else folder.name
+    return dataset if int(shard[1]) == 1 else f"{dataset}/{path.name}"
+
+
+def short_name(source: str, number: int) -> str:
+    """Where a row is, as a person counts, its folders left off: `row_name` of `file_name`."""
+    return file_name(source) + row_name(source, number).removeprefix(source)
 
 
 def read_rows(spec: Spec) -> Iterator[Row]:

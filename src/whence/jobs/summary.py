@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
 from whence.counted import counted
 from whence.data.queries import Query
-from whence.data.rows import row_name
+from whence.data.rows import short_name
 from whence.jobs.filter_setting import BIAS, NONE, FilterSetting
 from whence.jobs.out_of_range import out_of_range, said_of_answer
 from whence.report.pieces import visible
@@ -94,7 +93,7 @@ def _lines(rows: Sequence[Mapping[str, Any]], column: str, sign: str) -> list[st
 
 def place(row: Mapping[str, Any]) -> str:
     """Where a document lies, without its folder: ``train.jsonl, line 12``."""
-    return row_name(Path(str(row["source"])).name, int(row["row"]))
+    return short_name(str(row["source"]), int(row["row"]))
 
 
 def in_words(query: Query) -> str:

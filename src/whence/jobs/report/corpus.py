@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whence.data.filters import BM25, TFIDF, Filter
-from whence.data.rows import row_name
+from whence.data.rows import file_name, short_name
 from whence.data.table import PREFIX
 from whence.jobs.documents import read_self_influence, self_folder
 from whence.jobs.filter_setting import KEPT
@@ -83,10 +82,7 @@ class Corpus:
 
     def place(self, document: int) -> str:
         """Where a document is, as a person counts, its folder left off."""
-        return row_name(*self._lies(document))
-
-    def _lies(self, document: int) -> tuple[str, int]:
-        return Path(self._sources[document]).name, int(self._rows[document])
+        return short_name(self._sources[document], int(self._rows[document]))
 
     @cached_property
     def _sources(self) -> list[str]:
@@ -99,7 +95,7 @@ class Corpus:
     @cached_property
     def groupings(self) -> list[Grouping]:
         """By file, metadata column whose values repeat, script, exact copies: those that tell documents apart."""
-        found = [Grouping.of_labels("file", [Path(source).name for source in self._sources])]
+        found = [Grouping.of_labels("file", [file_name(source) for source in self._sources])]
         for name in self._table.column_names:
             if name.startswith(PREFIX):
                 field = self._table.schema.field(name)

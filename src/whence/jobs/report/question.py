@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from whence.curvature import Damping
 from whence.data.answer_tokens import AnswerTokens
+from whence.data.rows import file_name
 from whence.evaluate.statistics import spearman
 from whence.influence.query import Queries
 from whence.influence.topk import TopK
@@ -201,7 +201,7 @@ class _Asking:
         words = words_of(said)
         return Doc(
             document=document,
-            source=Path(str(row["source"])).name,
+            source=file_name(str(row["source"])),
             row=int(row["row"]),
             place=self.corpus.place(document),
             hash=self.corpus.hashes[document],

@@ -13,7 +13,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from whence.data.rows import file_name
 from whence.data.store import TokenStore
 from whence.data.table import NAME, PREFIX, ROWS_AT_ONCE
 from whence.errors import InvalidSetting
@@ -52,7 +52,7 @@ class Column:
     def said(self, value: Any) -> str:
         """A stored value as text."""
         if self.stored == "source":
-            return Path(str(value)).name
+            return file_name(str(value))
         return words_for(json.loads(str(value)) if self.as_json and value is not None else value)
 
 
