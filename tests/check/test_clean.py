@@ -82,3 +82,32 @@ def test_a_file_that_is_not_ours_is_told(tmp_path, text):
     (tmp_path / "checks" / "check.json").write_text(text)
     with pytest.raises(ArtifactError, match="not the result of a check"):
         read_checks(tmp_path)
+
+
+def test_packed_data_are_measured_as_they_are_packed(whence, toy):
+    basics = ("check", "--model", toy / "model", "--train", toy / "train.jsonl", "--rows", 6)
+    apart = whence(*basics, "--pack", "segments")
+    assert apart.code == 0, apart.err
+    (line,) = [line for line in apart.out.splitlines() if line.startswith("segments")]
+    assert "in rows that sequences share, scores differ by" in line
+    assert "ranks agree at 1.000" in line
+
+    windows = whence(*basics, "--pack", "windows")
+    assert windows.code == 0, windows.err
+    assert "lie in several windows" in windows.out
+    assert "segments" not in windows.out + whence(*basics).out
+
+
+def test_a_model_that_lets_segments_see_each_other_is_told(whence, toy, monkeypatch):
+    import whence.tasks.reading as reading
+
+    options = reading._options
+    monkeypatch.setattr(reading, "_options", lambda *these: options(*these) | {"position_ids": None})
+    done = whence("check", "--model", toy / "model", "--train", toy / "train.jsonl", "--pack", "segments")
+    assert done.code == 1
+    page = json.loads(
+        whence("check", "--model", toy / "model", "--train", toy / "train.jsonl", "--pack", "segments", "--json").out
+    )
+    (found,) = [row for row in page["rows"] if row["name"] == "segments"]
+    assert found["verdict"] == "wrong"
+    assert "without --pack segments" in found["advice"]

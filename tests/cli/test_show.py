@@ -168,6 +168,22 @@ def test_the_prepared_data_are_shown_as_they_were_read(whence, look, chatting):
     assert kept.out == fresh
 
 
+def test_packed_documents_are_shown_as_a_run_would_have_them(whence, chatting, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines(tmp_path / "texts.jsonl", *({"text": letter * 50} for letter in "abcd"))
+    told = ("--model", chatting / "model", "--train", "texts.jsonl")
+    fresh = whence("show", *told, "--data", "--pack", "windows")
+    assert fresh.code == 0, fresh.err
+    assert fresh.out.count("┆") == 2  # the legend's, and where the second window begins: after 128 tokens
+    assert "a⟦<|begin|>" + "b" * 50 in fresh.out  # predicted from the document before
+    assert whence("prepare", "run", *told, "--pack", "windows").code == 0
+    assert whence("show", "run", "--data").out == fresh.out
+    plain = whence("show", *told, "--data").out
+    assert plain != fresh.out
+    assert whence("show", "run", "--data", "--pack", "none").out == plain
+    assert whence("show", *told, "--data", "--pack", "segments").out == plain
+
+
 def test_the_layers_account_for_every_parameter(look):
     page = json.loads(look("--layers", "--json").out)["layers"]
     counted = sum(row["parameters"] for part in ("tracked", "left_out") for row in page[part])

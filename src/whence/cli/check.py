@@ -26,6 +26,7 @@ def check(
     params: flags.Params = None,
     train: flags.Train = None,
     column: flags.Column = None,
+    pack: flags.Pack = None,
     query: flags.Query = None,
     ask: flags.Ask = None,
     answer: flags.Answer = None,
@@ -44,6 +45,8 @@ def check(
     both together: whether scores depend on batch-mates, padding and the attention
     kernel, whether another number type would rank the rows otherwise, and whether
     completions are the tokens that the model was trained on, their end included.
+    With --pack windows the model is run on windows; with segments on sequences alone,
+    and together in the rows that they would share.
 
     Each check is ok, a note, or wrong; where one is wrong, what to do stands under
     it and the exit code is 1. Of a RUN the settings and the prepared data are taken,
@@ -62,6 +65,7 @@ def check(
         params=params,
         train=train,
         column=column,
+        pack=pack,
         query=query,
         ask=ask,
         answer=answer,

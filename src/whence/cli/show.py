@@ -30,6 +30,7 @@ def show(
     params: flags.Params = None,
     train: flags.Train = None,
     column: flags.Column = None,
+    pack: flags.Pack = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
 ) -> None:
@@ -38,6 +39,9 @@ def show(
     --data prints documents as the model reads them: scored tokens in colour (in
     brackets where there is none, as in a log), all else dim, special tokens and the
     end of a turn spelled out. A mask that is wrong is seen here before it costs a fit.
+    With --pack windows a document begins with the token before it, which predicts its
+    first, and ┆ stands where its next window begins; --pack segments changes no
+    document, only which of them share the model's rows.
     --layers says which layers take part, by the names that --layers of other commands
     matches. --run says what is done. Without any of them, all that there is.
 
@@ -62,6 +66,7 @@ def show(
             params=params,
             train="" if needless else train,
             column=column,
+            pack=pack,
         )
     from rich.console import Console
 

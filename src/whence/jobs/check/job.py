@@ -57,7 +57,7 @@ def check(folder: Path | str | None, settings: RunSettings, *, rows: int = ROWS,
     context = settings.context or context_length(model)
     parse_spec(settings.train)  # a file that is not there is a mistake in the command, not a finding
     with _store(run, settings, tokenizer, context) as (store, whole):
-        checks = _Check(settings, model, log)
+        checks = _Check(settings, model, context, log)
         if isinstance(store, TokenStore):
             first = Rows.first(store.trained, rows)
             log.note(f"check: the model runs on {counted(first.sequences, 'sequence')}, by themselves and together")
@@ -77,8 +77,8 @@ def check(folder: Path | str | None, settings: RunSettings, *, rows: int = ROWS,
 class _Check:
     """The rows so far, and the model that they are about."""
 
-    def __init__(self, settings: RunSettings, model: nn.Module, log: Log) -> None:
-        self.settings, self.model, self.log = settings, model, log
+    def __init__(self, settings: RunSettings, model: nn.Module, context: int, log: Log) -> None:
+        self.settings, self.model, self.context, self.log = settings, model, context, log
         self.task = CausalLM()
         self.rows: list[Finding] = []
         self.fit_to_run = False
@@ -121,6 +121,8 @@ class _Check:
         ours = trial.scores(rows)
         self.log.note("check: the company that rows keep, by attention kernel")
         yield from of_batches.batches(trial, tracked, rows, self.settings.attention)
+        if self.settings.pack == "segments":
+            yield from of_batches.segments(trial, rows, self.context)
         self.log.note("check: the same in another number type")
         other = of_dtype.OTHER[self.settings.dtype]
         yield of_dtype.dtype(self.settings.dtype, ours, lambda: self._in(other, tracked, rows, asked))

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from whence.capture.check import Sensitivity, sensitivity
 from whence.jobs.check.findings import Finding, Verdict
-from whence.jobs.check.rows import Rows
+from whence.jobs.check.rows import CUT, Rows
 from whence.jobs.check.trial import Agreement, Trial
 from whence.jobs.stream import device_of
 from whence.layers.select import Tracked
 from whence.models.hf import attention_kernels, with_attention
 from whence.tasks import CausalLM
 from whence.tasks.chunked import scored_loss
+from whence.tasks.reading import refuse_packing
 from whence.types import Batch, Labels
 
 TOGETHER, LONGER = 4, 37
@@ -59,6 +60,23 @@ def _one(trial: Trial, tracked: Tracked, rows: Rows, kernel: str, own: bool) -> 
     advice = grads.advice or "scores depend on what shares a batch: no ranking would hold" if bad and own else None
     other = f"{kernel} would change scores here" if bad else None
     return Finding(f"batches, {kernel}", verdict, text, figure, advice if own else other)
+
+
+def segments(trial: Trial, rows: Rows, context: int) -> Iterator[Finding]:
+    """A row for sequences that share the model's rows: whether each still sees itself alone.
+
+    Args:
+        context: Tokens of such a row; no more than a few sequences of `rows.CUT` are needed here.
+
+    Raises:
+        ModelError: If the model or its attention kernel cannot keep them apart.
+    """
+    refuse_packing(trial.model)
+    found = Agreement.between(trial.scores(rows.sharing(min(context, TOGETHER * CUT))), trial.scores(rows))
+    bad = found.ranks < RANKS
+    text = f"in rows that sequences share, scores differ by {found.difference:.1e}; ranks agree at {found.ranks:.3f}"
+    advice = "sequences of one row see each other: run without --pack segments" if bad else None
+    yield Finding("segments", "wrong" if bad else "ok", text, found.difference, advice)
 
 
 def _gradients(trial: Trial, tracked: Tracked, rows: Rows) -> Sensitivity:

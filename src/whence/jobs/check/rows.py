@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from whence.data.batches import Piece
+from whence.data.packing import apart
 from whence.types import TENSORS, Batch, Data, Unit
 
 CUT = 256
@@ -34,6 +37,8 @@ class Rows:
     together: int = 1
     padding: int = 0
     side: Side = "right"
+    shared: int = 0
+    """Tokens of a row that several of a batch share, kept apart; 0 is a row each."""
 
     @classmethod
     def first(cls, data: Data, count: int) -> Rows:
@@ -41,7 +46,7 @@ class Rows:
         found: list[Batch] = []
         for number in range(data.sequences):
             (one,) = data.gather([number])
-            one = _cut(one)
+            one = _cut(replace(one, layout=None))
             if bool(one.scored.any()):
                 found.append(one)
             if len(found) == count:
@@ -51,6 +56,10 @@ class Rows:
     def batched(self, together: int, *, padding: int = 0, side: Side = "right") -> Rows:
         """The same sequences in other company."""
         return replace(self, together=together, padding=padding, side=side)
+
+    def sharing(self, tokens: int) -> Rows:
+        """The same sequences, all in one batch, in rows of up to so many tokens: as ``segments`` packs them."""
+        return replace(self, together=len(self.alone), shared=tokens)
 
     def apart(self) -> Rows:
         """Batches of unlike lengths: the shortest with the longest."""
@@ -89,7 +98,11 @@ class Rows:
             return functional.pad(tensor, (0, missing) if self.side == "right" else (missing, 0))
 
         fields = [[getattr(one, name) for one in batches] for name in TENSORS]
-        return Batch.of(*(torch.cat([wide(t) if t.ndim == 2 else t for t in parts]) for parts in fields))
+        whole = Batch.of(*(torch.cat([wide(t) if t.ndim == 2 else t for t in parts]) for parts in fields))
+        if not self.shared:
+            return whole
+        pieces = [Piece(one.inputs[0].numpy().astype(np.int32), one.scored[0].numpy()) for one in batches]
+        return replace(whole, layout=apart(pieces, self.shared, longest))
 
 
 def _cut(one: Batch) -> Batch:

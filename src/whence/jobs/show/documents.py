@@ -11,10 +11,10 @@ from typing import Any
 from whence.artifacts.folder import finished
 from whence.data.batches import Piece
 from whence.data.documents import read_documents
-from whence.data.encode import NOTICES, encode_all
+from whence.data.encode import NOTICES
 from whence.data.rows import row_name
 from whence.data.special import special_ids
-from whence.data.store import TokenStore
+from whence.data.store import TokenStore, encoded_documents
 from whence.jobs.prepare import FOLDER
 from whence.jobs.settings import RunSettings
 from whence.models.hf import context_of, load_tokenizer
@@ -41,12 +41,12 @@ class ShownDocument:
 
 
 def first_documents(folder: Path, settings: RunSettings, count: int) -> list[ShownDocument]:
-    """The first ``count`` documents, of the prepared data where there is some, else read and tokenised now."""
+    """The first ``count`` documents, of the prepared data where some are so packed, else read and tokenised now."""
     prepared = folder / FOLDER
-    if finished(prepared):
+    if finished(prepared) and (store := TokenStore.open(prepared)).pack == settings.pack:
         own = folder / "tokenizer"
         tokenizer = load_tokenizer(own if own.exists() else settings.tokenizer or settings.model)
-        rows = _prepared(TokenStore.open(prepared), count)
+        rows = _prepared(store, count)
     else:
         tokenizer = load_tokenizer(settings.tokenizer or settings.model)
         rows = _read(settings, tokenizer, count)
@@ -93,7 +93,7 @@ def _prepared(store: TokenStore, count: int) -> Iterator[Row]:
 
 def _read(settings: RunSettings, tokenizer: Any, count: int) -> Iterator[Row]:
     context = settings.context or context_of(settings.model)
-    documents = list(islice(read_documents(settings.train, settings.limit, settings.columns), count))
-    for document, encoded in zip(documents, encode_all(documents, tokenizer, context), strict=True):
+    documents = islice(read_documents(settings.train, settings.limit, settings.columns), count)
+    for document, encoded in encoded_documents(documents, tokenizer, context, settings.pack):
         noticed = [NOTICES[key] for key in sorted(encoded.noticed)]
         yield document.name, encoded.pieces, document.metadata, noticed, document.shape
