@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from whence.curvature.noise import QUESTION_TOKENS, in_groups, probes_of
 from whence.jobs.plan import costs
+from whence.jobs.plan.cost import Pass
 from whence.jobs.plan.costs import Shape
 from whence.jobs.plan.machine import Machine
 from whence.jobs.plan.memory import Memory
 from whence.jobs.plan.probe import Seconds
-from whence.jobs.plan.view import Pass
 from whence.jobs.plan.workload import Workload
 from whence.layers import TrackedLayer
 from whence.layers.groups import Group

@@ -11,11 +11,11 @@ from whence.influence.score import EXPANDED_ELEMENTS
 from whence.jobs.log import Log
 from whence.jobs.plan import costs
 from whence.jobs.plan.check import check
+from whence.jobs.plan.cost import Pass
 from whence.jobs.plan.fit_passes import FitPasses, over
 from whence.jobs.plan.machine import Machine
 from whence.jobs.plan.memory import Memory
 from whence.jobs.plan.probe import Seconds
-from whence.jobs.plan.view import Pass
 from whence.jobs.plan.workload import Workload
 from whence.jobs.report.answers import MOST_TOKENS
 from whence.jobs.report.question import SWEEP

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from whence.counted import counted
 from whence.jobs.filter_setting import BIAS, CONTROL, FilterSetting
-from whence.jobs.plan.probe import Seconds
+from whence.jobs.plan.cost import Pass
+from whence.jobs.plan.within import Chosen
 from whence.jobs.sizes import said
 from whence.layers.coverage import Coverage
-
-if TYPE_CHECKING:
-    from whence.jobs.plan.within import Chosen
 
 SLACK = 1.6
 """Main memory that a pass touches over what is alive in it: glibc keeps freed activations in fragments (measured
@@ -22,23 +20,6 @@ SLACK = 1.6
 
 HEAD = ("pass", "reads", "tokens", "operations", "× epoch", "time", "memory")
 """Of the table: passes over the training data; cost in training epochs; memory above the loaded model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One step of a run."""
-
-    name: str
-    passes: int
-    """How often it reads the training data through."""
-    sequences: int
-    tokens: int
-    """Over all its passes."""
-    operations: float
-    """Of matrix products; a multiply and an add are two."""
-    seconds: Seconds
-    memory: int
-    """Bytes alive at its height, above the loaded model."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -29,7 +29,7 @@ class Shown:
         """For a person: coloured where the console is a terminal that has colours, marked by brackets elsewhere."""
         from whence.jobs.show import page
 
-        page.draw(self, console)
+        page.draw(self.documents, self.layers, self.run, console)
 
     def text(self) -> str:
         """The same without colours, 100 columns wide."""

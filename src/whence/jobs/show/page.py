@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions
 from rich.measure import Measurement
@@ -26,9 +25,6 @@ from whence.jobs.show.documents import ShownDocument
 from whence.jobs.show.layers import ShownLayers
 from whence.jobs.show.state import Done
 from whence.report.pieces import visible
-
-if TYPE_CHECKING:
-    from whence.jobs.show.job import Shown
 
 OPEN, CLOSE = "⟦", "⟧"
 BREAK, WINDOW = "⏎", "┆"
@@ -43,12 +39,17 @@ MOST, HEAD, TAIL = 240, 140, 60
 """A run of tokens alike in whether they are scored is shortened beyond this many: to so many, and so many."""
 
 
-def draw(shown: Shown, console: Console) -> None:
+def draw(
+    documents: Sequence[ShownDocument] | None,
+    layers: ShownLayers | None,
+    stages: Sequence[Done] | None,
+    console: Console,
+) -> None:
     """Print each part that was asked for."""
     parts = [
-        *([_state(shown.run)] if shown.run is not None else []),
-        *([_layers(shown.layers)] if shown.layers is not None else []),
-        *([_documents(shown.documents, colours(console))] if shown.documents is not None else []),
+        *([_state(stages)] if stages is not None else []),
+        *([_layers(layers)] if layers is not None else []),
+        *([_documents(documents, colours(console))] if documents is not None else []),
     ]
     with console.capture() as captured:  # rich would turn a pipe that was closed into a failure
         for number, part in enumerate(parts):
