@@ -35,6 +35,16 @@ class Pair:
         return cls(ids, [*ids[:first], *tokenizer.encode(document.completion, add_special_tokens=False)], first)
 
 
+def pairs_of(documents: Sequence[Document], tokenizer: Any, context: int) -> list[Pair]:
+    """Of those documents that are a prompt and its completion, and short enough to be looked at.
+
+    Args:
+        context: Tokens a sequence may have.
+    """
+    both = [Pair.of(d, tokenizer) for d in documents if d.shape == "pair" and d.prompt]
+    return [pair for pair in both if max(len(pair.joined), len(pair.apart)) < min(context, LONGEST)]
+
+
 def log_p(model: nn.Module, ids: Sequence[int], first: int) -> list[float]:
     """The log-probability of each token from ``first`` on."""
     with torch.no_grad():

@@ -12,7 +12,7 @@ from whence.data.answer_tokens import AnswerTokens, by_answer
 from whence.data.queries import Query, QueryBatch, ask, read_queries
 from whence.data.tokens import IGNORED
 from whence.errors import InvalidSetting
-from whence.jobs.pairs import BETTER, LONGEST, Pair, log_p
+from whence.jobs.pairs import BETTER, log_p, pairs_of
 from whence.jobs.settings import RunSettings
 
 NAME = "questions.jsonl"
@@ -71,19 +71,16 @@ def unlike_the_data(questions: Sequence[Query], shapes: Mapping[str, int]) -> st
 def tokenised_apart(questions: Sequence[Query], model: nn.Module, tokenizer: Any, context: int) -> str | None:
     """A warning where an answer is far likelier as other tokens: those that it is by itself, without its prompt."""
     for query in questions[:FIRST]:
-        part = query.parts[0]
-        if part.chat is not None or part.tokens is not None or not part.prompt:
-            continue
-        pair = Pair.of(part.document(query.id), tokenizer)
-        if pair.joined == pair.apart or max(len(pair.joined), len(pair.apart)) > min(context, LONGEST):
-            continue
-        ours, theirs = (sum(log_p(model, ids, pair.first)) for ids in (pair.joined, pair.apart))
-        if theirs - ours > BETTER * (len(pair.joined) - pair.first):
-            return (
-                f"question {query.id}: log p of the answer is {ours:.3g}, read with its prompt, and {theirs:.3g} as "
-                "the tokens that it is by itself: the model was trained on prompts and completions tokenised apart, so "
-                "ask in rows of input_ids and labels (--query FILE), as the training made them"
-            )
+        for pair in pairs_of([query.parts[0].document(query.id)], tokenizer, context):
+            if pair.joined == pair.apart:
+                continue
+            ours, theirs = (sum(log_p(model, ids, pair.first)) for ids in (pair.joined, pair.apart))
+            if theirs - ours > BETTER * (len(pair.joined) - pair.first):
+                return (
+                    f"question {query.id}: log p of the answer is {ours:.3g}, read with its prompt, and {theirs:.3g} "
+                    "as the tokens that it is by itself: the model was trained on prompts and completions tokenised "
+                    "apart, so ask in rows of input_ids and labels (--query FILE), as the training made them"
+                )
     return None
 
 

@@ -18,7 +18,7 @@ from whence.data.documents import Document
 from whence.data.queries import Query
 from whence.data.special import end_token, special_ids
 from whence.jobs.check.findings import Finding, Verdict
-from whence.jobs.pairs import BETTER, LONGEST, Pair, log_p
+from whence.jobs.pairs import BETTER, Pair, log_p, pairs_of
 
 ENDS = 0.5
 """Probability of the end token from which a model is taken to have been trained on one."""
@@ -30,7 +30,7 @@ def pairs(model: nn.Module, tokenizer: Any, documents: Sequence[Document], conte
     Args:
         context: Tokens a sequence may have: longer pairs are left out.
     """
-    both = _pairs_of(documents, tokenizer, context)
+    both = pairs_of(documents, tokenizer, context)
     if not both:
         return
     read = _Read.of(model, both)
@@ -44,14 +44,9 @@ def pairs(model: nn.Module, tokenizer: Any, documents: Sequence[Document], conte
 def answers(model: nn.Module, tokenizer: Any, queries: Sequence[Query], context: int) -> Iterator[Finding]:
     """The same of what is asked: an answer in tokens that the model never wrote is another question."""
     documents = [part.document(query.id) for query in queries for part in query.parts if part.chat is None]
-    both = _pairs_of(documents, tokenizer, context)
+    both = pairs_of(documents, tokenizer, context)
     if both:
         yield _tokens("answers", _Read.of(model, both), "note", _ASKED)
-
-
-def _pairs_of(documents: Sequence[Document], tokenizer: Any, context: int) -> list[Pair]:
-    both = [Pair.of(d, tokenizer) for d in documents if d.shape == "pair" and d.prompt]
-    return [pair for pair in both if max(len(pair.joined), len(pair.apart)) < min(context, LONGEST)]
 
 
 _TRAINED = (
